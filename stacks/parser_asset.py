@@ -1,0 +1,1 @@
+"""The parser's asset: one folder, ready to be zipped for Lambda, built without Docker."""

@@ -1,0 +1,176 @@
+"""Set everything up, or see that nothing is left to do. Standard library only: it runs first.
+
+Each step is skipped while the files it depends on are what they were when it last succeeded,
+so a second run installs nothing, needs no network, and takes no time.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+DONE = VENV / ".setup"
+LOG = ROOT / ".build" / "setup.log"
+
+_NETWORK = "Is the network up, and is PyPI reachable? Then run `make setup` again."
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command, and what must change before it has to run again.
+
+    Attributes:
+        name: Shown as progress, and names the file that remembers the step.
+        command: Argument list, run in the project's folder.
+        inputs: Files whose content decides whether the step is up to date.
+        remedy: What to do when it fails.
+    """
+
+    name: str
+    command: tuple[str | Path, ...]
+    inputs: tuple[str, ...]
+    remedy: str
+
+
+STEPS = (
+    Step(
+        "virtual environment",
+        (sys.executable, "-m", "venv", "--clear", VENV),
+        ("tools/setup.py",),
+        "Python's venv module is needed (Debian: apt install python3-venv).",
+    ),
+    Step(
+        "installer",
+        # -I: no PYTHON* variable and no user site may reach into the environment.
+        (
+            *(BIN / "python", "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--require-hashes", "-r", "requirements-uv.txt"),
+        ),
+        ("requirements-uv.txt",),
+        _NETWORK,
+    ),
+    Step(
+        "Python packages",
+        (
+            *(BIN / "uv", "pip", "sync", "--quiet", "--python", BIN / "python"),
+            *("--require-hashes", "requirements-dev.txt"),
+        ),
+        ("requirements-dev.txt",),
+        _NETWORK,
+    ),
+    Step(
+        "parser, editable",
+        (
+            *(BIN / "uv", "pip", "install", "--quiet", "--python", BIN / "python", "--offline"),
+            *("--no-deps", "--no-build-isolation", "--editable", "lambda/parser"),
+        ),
+        ("requirements-dev.txt", "lambda/parser/pyproject.toml"),
+        "Run `make clean setup`.",
+    ),
+    Step(
+        "CDK command line",
+        (BIN / "npm", "ci", "--no-audit", "--no-fund", "--silent"),
+        ("package-lock.json", "requirements-dev.txt"),
+        "Is the npm registry reachable? Then run `make setup` again.",
+    ),
+    Step(
+        "Lambda packages",
+        (BIN / "python", "-m", "stacks.parser_asset"),
+        ("lambda/parser/requirements.txt", "stacks/parser_asset.py"),
+        _NETWORK,
+    ),
+)
+
+
+def main() -> int:
+    """Run every step that is not up to date; return the process's exit status."""
+    if sys.version_info < (3, 11):  # noqa: UP036  # this is where an older one is told so
+        print(f"error: expected Python 3.11 or newer, got {sys.version.split()[0]} "
+              f"({sys.executable}); run make PYTHON=/path/to/python3.11", file=sys.stderr)
+        return 1
+    with _only_one():
+        if not _works(BIN / "python"):
+            shutil.rmtree(DONE, ignore_errors=True)
+        for number, step in enumerate(STEPS, start=1):
+            if not _run(number, step):
+                return 1
+    return 0
+
+
+def _works(python: Path) -> bool:
+    """Whether the environment's interpreter is there, runs, and belongs to this folder."""
+    with contextlib.suppress(OSError):
+        found = subprocess.run(
+            [python, "-I", "-c", "import sys; print(sys.prefix)"],
+            capture_output=True, text=True, check=False,
+        )
+        home = DONE / "home"
+        return found.returncode == 0 and home.exists() and home.read_text() == str(VENV)
+    return False
+
+
+def _run(number: int, step: Step) -> bool:
+    done = DONE / step.name.replace(" ", "-")
+    digest = _digest(step)
+    if done.exists() and done.read_text() == digest:
+        return True
+    print(f"setup {number}/{len(STEPS)}: {step.name} ... ", end="", file=sys.stderr, flush=True)
+    started = time.monotonic()
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', '')}"
+    with LOG.open("wb") as log:
+        status = subprocess.run(
+            step.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, check=False,
+        ).returncode
+    if status != 0:
+        print("failed", file=sys.stderr)
+        print(LOG.read_text(errors="replace")[-4000:], file=sys.stderr)
+        print(f"error: set-up step {number} ({step.name}) failed with status {status}. "
+              f"{step.remedy} (All it printed: {LOG.relative_to(ROOT)})", file=sys.stderr)
+        return False
+    print(f"done ({time.monotonic() - started:.0f} s)", file=sys.stderr)
+    DONE.mkdir(parents=True, exist_ok=True)
+    (DONE / "home").write_text(str(VENV))
+    done.write_text(digest)
+    return True
+
+
+def _digest(step: Step) -> str:
+    digest = hashlib.sha256(repr(step.command[1:]).encode())
+    for name in step.inputs:
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _only_one() -> Iterator[None]:
+    """Let a second set-up of the same folder wait for the first."""
+    import fcntl
+
+    (ROOT / ".build").mkdir(exist_ok=True)
+    with (ROOT / ".build" / "setup.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print("setup: waiting for another set-up of this folder ...", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\ninterrupted; run `make setup` to go on", file=sys.stderr)
+        sys.exit(130)
