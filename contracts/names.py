@@ -58,3 +58,13 @@ def check_thing_name(thing_name: str) -> str:
             f"expected a thing name of 1 to 128 letters, digits, ':', '_' or '-', got {thing_name!r}"
         )
     return thing_name
+
+
+def database_name(environment: str) -> str:
+    """The Glue database that holds the environment's tables."""
+    return f"telemetry_{environment}"
+
+
+def workgroup_name(environment: str) -> str:
+    """The Athena workgroup in which the environment is queried."""
+    return f"telemetry-{environment}"

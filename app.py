@@ -1,0 +1,41 @@
+"""Synthesize one environment's stack: ``cdk synth -c env=dev|stage|prod``."""
+
+import sys
+
+from aws_cdk import App
+from aws_cdk import aws_lambda as lambda_
+
+import contracts
+from stacks import config as environments
+from stacks import parser_asset
+from stacks.pipeline_stack import PipelineStack
+
+
+def main() -> None:
+    """Read the environment named by the context, and build its stack.
+
+    Raises:
+        ConfigError: The environment or its block in cdk.json is wrong.
+        ContractError: A contract is outside the subset.
+        AssetError: The parser's packages cannot be had.
+    """
+    app = App()
+    config = environments.load(
+        app.node.try_get_context("environments"), app.node.try_get_context("env") or "dev"
+    )
+    target = parser_asset.HOST if config.name == "local" else parser_asset.LAMBDA
+    PipelineStack(
+        app,
+        "Pipeline",
+        config=config,
+        contracts=contracts.load_all(),
+        parser_code=lambda_.Code.from_asset(str(parser_asset.build(target))),
+    )
+    app.synth()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (environments.ConfigError, contracts.ContractError, parser_asset.AssetError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,210 @@
+"""Catalog: the tables that Athena reads, made from the contracts."""
+
+from collections.abc import Iterable, Mapping
+
+from aws_cdk import Aws, Duration, RemovalPolicy, Size
+from aws_cdk import aws_athena as athena
+from aws_cdk import aws_glue as glue
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from contracts import REJECTED_FIELDS, ROW_FIELDS, Contract, Field, Schema
+
+_SCALARS = {"string": "string", "integer": "bigint", "number": "double", "boolean": "boolean"}
+
+# https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html
+_MAX_COMMENT_CHARACTERS = 255
+
+
+class Catalog(Construct):
+    """A Glue database with two tables for each contract, and the workgroup to query them.
+
+    Partitions are projected from the keys: a new hour is there as soon as its first object,
+    and there is no crawler.
+
+    Args:
+        database_name: Lower-case letters, digits and ``_``.
+        workgroup_name: Athena workgroup.
+        bucket: Holds ``parsed/`` and ``rejected/``.
+        retention: How far back partitions are projected: the life of the objects.
+        scan_limit: A query that would read more is cancelled.
+        removal_policy: What becomes of query results with the stack.
+
+    Attributes:
+        results: Bucket of Athena's query results, which expire after a week.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        database_name: str,
+        workgroup_name: str,
+        bucket: s3.IBucket,
+        retention: Duration,
+        scan_limit: Size,
+        removal_policy: RemovalPolicy,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._bucket = bucket
+        self._retention = retention
+        self._database = glue.CfnDatabase(
+            self,
+            "Database",
+            catalog_id=Aws.ACCOUNT_ID,
+            database_input=glue.CfnDatabase.DatabaseInputProperty(
+                name=database_name, description="Telemetry of devices"
+            ),
+        )
+        self._database_name = database_name
+        self.results = s3.Bucket(
+            self,
+            "Results",
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            versioned=True,
+            removal_policy=removal_policy,
+            auto_delete_objects=removal_policy == RemovalPolicy.DESTROY,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    expiration=Duration.days(7),
+                    noncurrent_version_expiration=Duration.days(1),
+                    abort_incomplete_multipart_upload_after=Duration.days(1),
+                )
+            ],
+        )
+        athena.CfnWorkGroup(
+            self,
+            "WorkGroup",
+            name=workgroup_name,
+            # Its query history goes with it; without this, deleting the stack fails on it.
+            recursive_delete_option=True,
+            work_group_configuration=athena.CfnWorkGroup.WorkGroupConfigurationProperty(
+                enforce_work_group_configuration=True,
+                publish_cloud_watch_metrics_enabled=True,
+                bytes_scanned_cutoff_per_query=int(scan_limit.to_bytes()),
+                result_configuration=athena.CfnWorkGroup.ResultConfigurationProperty(
+                    output_location=f"s3://{self.results.bucket_name}/",
+                    encryption_configuration=athena.CfnWorkGroup.EncryptionConfigurationProperty(
+                        encryption_option="SSE_S3"
+                    ),
+                ),
+            ),
+        )
+
+    def add_tables(self, contract: Contract) -> None:
+        """Add ``{channel}``, the parsed rows, and ``{channel}_rejected``, what did not fit."""
+        self._table(
+            "Rows",
+            name=contract.channel,
+            description=contract.schema.description,
+            prefix=f"parsed/{contract.channel}/",
+            fields=(*contract.fields, *ROW_FIELDS),
+            classification="parquet",
+            input_format="org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
+            output_format="org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
+            serde="org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe",
+        )
+        self._table(
+            "Rejected",
+            name=f"{contract.channel}_rejected",
+            description=f"What did not fit the contract of {contract.channel}, and why.",
+            prefix=f"rejected/{contract.channel}/",
+            fields=REJECTED_FIELDS,
+            classification="json",
+            input_format="org.apache.hadoop.mapred.TextInputFormat",
+            output_format="org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat",
+            serde="org.openx.data.jsonserde.JsonSerDe",
+        )
+
+    def _table(
+        self,
+        kind: str,
+        *,
+        name: str,
+        description: str | None,
+        prefix: str,
+        fields: Iterable[Field],
+        classification: str,
+        input_format: str,
+        output_format: str,
+        serde: str,
+    ) -> None:
+        location = self._bucket.s3_url_for_object(prefix)
+        scope = self.node.try_find_child(kind) or Construct(self, kind)
+        table = glue.CfnTable(
+            scope,  # type: ignore[arg-type]  # every child of ours is a Construct
+            name,
+            catalog_id=Aws.ACCOUNT_ID,
+            database_name=self._database_name,
+            table_input=glue.CfnTable.TableInputProperty(
+                name=name,
+                description=description,
+                table_type="EXTERNAL_TABLE",
+                parameters={
+                    "classification": classification,
+                    **self._projection(location),
+                },
+                partition_keys=[
+                    glue.CfnTable.ColumnProperty(
+                        name="dt", type="string", comment="UTC day of arrival, yyyy-MM-dd"
+                    ),
+                    glue.CfnTable.ColumnProperty(
+                        name="hour", type="int", comment="UTC hour of arrival, 0 to 23"
+                    ),
+                ],
+                storage_descriptor=glue.CfnTable.StorageDescriptorProperty(
+                    location=location,
+                    input_format=input_format,
+                    output_format=output_format,
+                    serde_info=glue.CfnTable.SerdeInfoProperty(serialization_library=serde),
+                    columns=[
+                        glue.CfnTable.ColumnProperty(
+                            name=field.column, type=glue_type(field.schema), comment=_comment(field)
+                        )
+                        for field in fields
+                    ],
+                ),
+            ),
+        )
+        table.node.add_dependency(self._database)
+
+    def _projection(self, location: str) -> Mapping[str, str]:
+        # https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
+        return {
+            "projection.enabled": "true",
+            "projection.dt.type": "date",
+            "projection.dt.format": "yyyy-MM-dd",
+            "projection.dt.range": f"NOW-{self._retention.to_days():.0f}DAYS,NOW",
+            "projection.dt.interval": "1",
+            "projection.dt.interval.unit": "DAYS",
+            "projection.hour.type": "integer",
+            "projection.hour.range": "0,23",
+            "projection.hour.digits": "2",
+            "storage.location.template": f"{location}dt=${{dt}}/hour=${{hour}}/",
+        }
+
+
+def glue_type(schema: Schema) -> str:
+    """The Glue (Hive) type of a contract's value.
+
+    See https://docs.aws.amazon.com/athena/latest/ug/data-types.html
+    """
+    if schema.timestamp or schema.date_time:
+        return "timestamp"
+    if schema.items is not None:
+        return f"array<{glue_type(schema.items)}>"
+    if schema.fields:
+        members = ",".join(f"{field.column}:{glue_type(field.schema)}" for field in schema.fields)
+        return f"struct<{members}>"
+    return _SCALARS[schema.kind]
+
+
+def _comment(field: Field) -> str | None:
+    unit = f"[{field.schema.unit}]" if field.schema.unit else None
+    words = " ".join(part for part in (field.schema.description, unit) if part)
+    return words[:_MAX_COMMENT_CHARACTERS] or None

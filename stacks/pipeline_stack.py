@@ -1,0 +1,122 @@
+"""PipelineStack: the whole pipeline of one environment."""
+
+from collections.abc import Iterable
+
+from aws_cdk import CfnOutput, Duration, RemovalPolicy, Size, Stack, Tags
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from contracts import Contract, names
+from stacks.config import EnvironmentConfig
+from stacks.constructs.catalog import Catalog
+from stacks.constructs.firehose_batcher import FirehoseBatcher
+from stacks.constructs.iot_ingest import DeviceAccess, IoTIngest
+from stacks.constructs.monitoring import Monitoring
+from stacks.constructs.parser_function import ParserFunction
+from stacks.constructs.storage import Storage
+
+# At Athena's 5 USD/TB, half a dollar: what a forgotten WHERE may cost.
+_SCAN_LIMIT = Size.gibibytes(100)
+
+
+class PipelineStack(Stack):
+    """Devices' messages from MQTT to Athena: what all contracts share, and each one's pipeline.
+
+    Args:
+        config: The environment.
+        contracts: One pipeline is made for each.
+        parser_code: The parser's asset.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        config: EnvironmentConfig,
+        contracts: Iterable[Contract],
+        parser_code: lambda_.Code,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            stack_name=names.stack_name(config.name),
+            description=f"Device telemetry to a data lake, environment {config.name}",
+            env=config.environment,
+            termination_protection=config.removal_policy == "retain" and config.name != "local",
+        )
+        contracts = tuple(contracts)
+        removal_policy = {
+            "retain": RemovalPolicy.RETAIN,
+            "destroy": RemovalPolicy.DESTROY,
+        }[config.removal_policy]
+
+        storage = Storage(
+            self,
+            "Storage",
+            raw_retention=Duration.days(config.raw_retention_days),
+            parsed_retention=Duration.days(config.parsed_retention_days),
+            removal_policy=removal_policy,
+        )
+        catalog = Catalog(
+            self,
+            "Catalog",
+            database_name=names.database_name(config.name),
+            workgroup_name=names.workgroup_name(config.name),
+            bucket=storage.parsed,
+            retention=Duration.days(config.parsed_retention_days),
+            scan_limit=_SCAN_LIMIT,
+            removal_policy=removal_policy,
+        )
+        monitoring = Monitoring(self, "Monitoring", alarm_email=config.alarm_email)
+        DeviceAccess(
+            self,
+            "DeviceAccess",
+            environment=config.name,
+            channels=[contract.channel for contract in contracts],
+        )
+        CfnOutput(self, "RawBucket", value=storage.raw.bucket_name)
+        CfnOutput(self, "ParsedBucket", value=storage.parsed.bucket_name)
+
+        for contract in contracts:
+            channel = contract.channel
+            pipeline = Construct(self, channel)
+            batcher = FirehoseBatcher(
+                pipeline,
+                "FirehoseBatcher",
+                bucket=storage.raw,
+                channel=channel,
+                buffering_interval=Duration.seconds(config.buffering_interval_seconds),
+                buffering_size=Size.mebibytes(config.buffering_size_mebibytes),
+            )
+            IoTIngest(
+                pipeline,
+                "IoTIngest",
+                environment=config.name,
+                channel=channel,
+                delivery_stream=batcher.delivery_stream,
+                undelivered_bucket=storage.raw,
+            )
+            parser = ParserFunction(
+                pipeline,
+                "ParserFunction",
+                code=parser_code,
+                channel=channel,
+                raw_bucket=storage.raw,
+                parsed_bucket=storage.parsed,
+                memory=Size.mebibytes(config.parser_memory_mebibytes),
+                timeout=Duration.seconds(config.parser_timeout_seconds),
+                maximum_concurrency=config.parser_maximum_concurrency,
+            )
+            storage.notify_of_raw_objects(parser.queue, prefix=batcher.raw_prefix)
+            catalog.add_tables(contract)
+            monitoring.watch(
+                channel,
+                delivery_stream=batcher.delivery_stream,
+                function=parser.function,
+                queue=parser.queue,
+                dead_letter_queue=parser.dead_letter_queue,
+            )
+
+        for key, value in {"environment": config.name, **config.tags}.items():
+            Tags.of(self).add(key, value)
