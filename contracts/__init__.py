@@ -119,16 +119,16 @@ def _row(name: str, kind: Kind, description: str, **more: Any) -> Field:
 
 # What the pipeline adds to every parsed row, after the contract's own fields.
 ROW_FIELDS: tuple[Field, ...] = (
-    _row("thing_name", "string", "The device: its topic's third level, which its policy guarantees."),
+    _row("thing_name", "string", "The device, as its policy guarantees: the topic's third level."),
     _row("topic", "string", "The MQTT topic, without Basic Ingest's prefix."),
     _row("client_id", "string", "The MQTT client id.", nullable=True),
-    _row("certificate_id", "string", "The certificate that authenticated the device.", nullable=True),
+    _row("certificate_id", "string", "The device's certificate.", nullable=True),
     _row("received_at", "integer", "When AWS IoT Core received the message.", timestamp="ms"),
     _row("trace_id", "string", "AWS IoT Core's id of the message, as in its logs.", nullable=True),
     _row("raw_key", "string", "The object in the raw bucket that holds the message."),
     _row("raw_line", "integer", "Line of the message in that object, from 1."),
     _row("reading_index", "integer", "Place of the reading in its message, from 0."),
-    _row("reading_id", "string", "Hash of topic, payload and place: a redelivery has the same one."),
+    _row("reading_id", "string", "Hash of topic, payload and place; a redelivery has the same."),
 )
 
 # One line of a rejected object.
@@ -137,7 +137,7 @@ REJECTED_FIELDS: tuple[Field, ...] = (
     _row("path", "string", "JSON path of the first violation.", nullable=True),
     _row("raw_key", "string", "The object in the raw bucket that holds the message."),
     _row("raw_line", "integer", "Line of the message in that object, from 1."),
-    _row("reading_index", "integer", "Place in its message, from 0; null: all of it.", nullable=True),
+    _row("reading_index", "integer", "Place in its message, from 0; null: all.", nullable=True),
     _row("line", "string", "The raw line, base64."),
 )
 
@@ -185,9 +185,7 @@ def parse(channel: str, text: str | bytes) -> Contract:
             f"a letter, got contract {channel!r}"
         )
     try:
-        document = json.loads(
-            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
-        )
+        document = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
         schema = _Reader().root(document)
     except RecursionError:
         raise ContractError(f"{channel}.json: nested too deeply") from None
@@ -306,7 +304,7 @@ class _Reader:
             raise self._error(
                 f"{path}.type", f'one of {", ".join(_KEYWORDS)}, or [one of them, "null"]', value
             )
-        return kinds[0], len(names) == 2  # type: ignore[return-value]  # a key of _KEYWORDS
+        return kinds[0], len(names) == 2
 
     def _enum(
         self, path: str, node: dict[str, Any], kind: Kind, nullable: bool
@@ -338,10 +336,12 @@ class _Reader:
         return value  # type: ignore[no-any-return]  # _CONFORMS saw that it is a number
 
     def _length(self, path: str, node: dict[str, Any], keyword: str) -> int | None:
-        value = node.get(keyword)
-        if keyword in node and not (_is_integer(value) and 0 <= value <= INT64_MAX):
+        if keyword not in node:
+            return None
+        value = node[keyword]
+        if not _CONFORMS["integer"](value) or value < 0:
             raise self._error(f"{path}.{keyword}", "an integer, 0 or more", value)
-        return value
+        return int(value)
 
     def _pattern(self, path: str, node: dict[str, Any]) -> str | None:
         value = self._text(path, node, "pattern")
@@ -386,7 +386,7 @@ class _Reader:
         for name in properties:
             place = f"{path}.properties.{name}"
             if not _FIELD_NAME.fullmatch(name):
-                expected = "a name of at most 128 letters, digits and '_', not starting with a digit"
+                expected = "a name of at most 128 letters, digits and '_', no digit first"
                 raise self._error(place, expected, name)
             if name.lower() in columns:
                 raise ContractError(
@@ -404,7 +404,8 @@ class _Reader:
         highest = [x for x in (schema.maximum, schema.exclusive_maximum) if x is not None]
         if lowest and highest and max(lowest) > min(highest):
             raise ContractError(
-                f"{path}: expected a minimum not above the maximum, got {max(lowest)} and {min(highest)}"
+                f"{path}: expected a minimum not above the maximum, "
+                f"got {max(lowest)} and {min(highest)}"
             )
         if (
             schema.min_length is not None

@@ -55,7 +55,8 @@ def check_thing_name(thing_name: str) -> str:
     """
     if not re.fullmatch(THING_NAME_PATTERN, thing_name):
         raise ValueError(
-            f"expected a thing name of 1 to 128 letters, digits, ':', '_' or '-', got {thing_name!r}"
+            f"expected a thing name of 1 to 128 letters, digits, ':', '_' or '-', "
+            f"got {thing_name!r}"
         )
     return thing_name
 

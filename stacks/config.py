@@ -137,7 +137,9 @@ def _allowed(key: str, error: Mapping[str, Any]) -> str:
             "spaces or _.:/=+-@, no key starting with aws:"
         )
     schema = EnvironmentConfig.model_json_schema()["properties"][key]
-    schema = next((option for option in schema.get("anyOf", ()) if option["type"] != "null"), schema)
+    schema = next(
+        (option for option in schema.get("anyOf", ()) if option["type"] != "null"), schema
+    )
     if "enum" in schema:
         return " or ".join(json.dumps(value) for value in schema["enum"])
     if schema["type"] == "integer":

@@ -65,9 +65,7 @@ def build(target: Target) -> Path:
 
     def fill(folder: Path) -> None:
         # Linked, not copied: the packages are most of the size and never change.
-        shutil.copytree(
-            packages, folder, copy_function=_link, ignore=_UNUSED, dirs_exist_ok=True
-        )
+        shutil.copytree(packages, folder, copy_function=_link, ignore=_UNUSED, dirs_exist_ok=True)
         for root in _SOURCES:
             shutil.copytree(root, folder / root.name, ignore=_UNUSED)
 
@@ -136,8 +134,10 @@ def main() -> None:
     """Fetch what both targets need, so that synthesis needs no network; report the size."""
     _packages(HOST)
     megabytes = size_in_bytes(build(LAMBDA)) / 1e6
-    print(f"parser asset for {LAMBDA.platform}, Python {LAMBDA.python_version}: "
-          f"{megabytes:.1f} MB unzipped")
+    print(
+        f"parser asset for {LAMBDA.platform}, Python {LAMBDA.python_version}: "
+        f"{megabytes:.1f} MB unzipped"
+    )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,15 @@ STEPS = (
         "installer",
         # -I: no PYTHON* variable and no user site may reach into the environment.
         (
-            *(BIN / "python", "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *(
+                BIN / "python",
+                "-I",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ),
             *("--require-hashes", "-r", "requirements-uv.txt"),
         ),
         ("requirements-uv.txt",),
@@ -94,8 +102,11 @@ STEPS = (
 def main() -> int:
     """Run every step that is not up to date; return the process's exit status."""
     if sys.version_info < (3, 11):  # noqa: UP036  # this is where an older one is told so
-        print(f"error: expected Python 3.11 or newer, got {sys.version.split()[0]} "
-              f"({sys.executable}); run make PYTHON=/path/to/python3.11", file=sys.stderr)
+        print(
+            f"error: expected Python 3.11 or newer, got {sys.version.split()[0]} "
+            f"({sys.executable}); run make PYTHON=/path/to/python3.11",
+            file=sys.stderr,
+        )
         return 1
     with _only_one():
         if not _works(BIN / "python"):
@@ -111,7 +122,9 @@ def _works(python: Path) -> bool:
     with contextlib.suppress(OSError):
         found = subprocess.run(
             [python, "-I", "-c", "import sys; print(sys.prefix)"],
-            capture_output=True, text=True, check=False,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         home = DONE / "home"
         return found.returncode == 0 and home.exists() and home.read_text() == str(VENV)
@@ -130,14 +143,22 @@ def _run(number: int, step: Step) -> bool:
     environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', '')}"
     with LOG.open("wb") as log:
         status = subprocess.run(
-            step.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL, check=False,
+            step.command,
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
         ).returncode
     if status != 0:
         print("failed", file=sys.stderr)
         print(LOG.read_text(errors="replace")[-4000:], file=sys.stderr)
-        print(f"error: set-up step {number} ({step.name}) failed with status {status}. "
-              f"{step.remedy} (All it printed: {LOG.relative_to(ROOT)})", file=sys.stderr)
+        print(
+            f"error: set-up step {number} ({step.name}) failed with status {status}. "
+            f"{step.remedy} (All it printed: {LOG.relative_to(ROOT)})",
+            file=sys.stderr,
+        )
         return False
     print(f"done ({time.monotonic() - started:.0f} s)", file=sys.stderr)
     DONE.mkdir(parents=True, exist_ok=True)

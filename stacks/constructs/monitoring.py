@@ -23,9 +23,7 @@ class Monitoring(Construct):
         topic: Where alarms are sent, if anywhere.
     """
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, alarm_email: str | None
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, alarm_email: str | None) -> None:
         super().__init__(scope, construct_id)
         self.topic: sns.Topic | None = None
         if alarm_email is not None:

@@ -84,9 +84,7 @@ class ParserFunction(Construct):
             retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=RemovalPolicy.DESTROY,
         )
-        role = iam.Role(
-            self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com")
-        )
+        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         # Written out: the managed policy, grant_read and grant_write give more than is needed.
         for actions, resources in (
             (["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),

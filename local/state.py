@@ -1,0 +1,142 @@
+"""Where the local stack keeps its state, and how its processes are found again.
+
+Everything is under ``.local``. Processes are found by a variable in their environment, not by
+a file of process ids: that works also after a crash between starting one and writing it down.
+"""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from device.errors import DeviceError
+
+ROOT = Path(__file__).resolve().parent.parent
+HOME = ROOT / ".local"
+LOGS = HOME / "logs"
+TLS = HOME / "tls"
+AWS_CONFIG = HOME / "aws" / "config"
+MQTT = HOME / "mqtt.json"
+IDENTITIES = ROOT / "certs" / "local"
+_STATE = HOME / "state.json"
+
+ENVIRONMENT = "local"
+
+# Set in the environment of each process of ours; its value is this folder.
+MARKER = "TELEMETRY_LOCAL_HOME"
+# What the process is: one of ROLES.
+ROLE = "TELEMETRY_LOCAL_ROLE"
+ROLES = ("emulator", "firehose")
+
+_STOP_SECONDS = 5
+
+
+class LocalError(DeviceError):
+    """The local stack cannot do what was asked; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A stack that is completely up.
+
+    Attributes:
+        endpoint_url: Of every AWS API.
+        mqtt_port: MQTT over mutual TLS, on localhost.
+        deployed: Hash of what was deployed; a different one is deployed again.
+    """
+
+    endpoint_url: str
+    mqtt_port: int
+    deployed: str
+
+
+def load() -> State | None:
+    """The stack that is up, or None if there is none, or not all of it."""
+    try:
+        state = State(**json.loads(_STATE.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return state if running_roles() >= set(ROLES) else None
+
+
+def save(state: State) -> None:
+    """Remember a stack that is completely up."""
+    write_privately(_STATE, json.dumps(asdict(state), indent=2))
+
+
+def forget() -> None:
+    """From now on nothing is up."""
+    for path in (_STATE, MQTT, AWS_CONFIG):
+        path.unlink(missing_ok=True)
+
+
+def write_privately(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_suffix(".tmp")
+    scratch.touch(mode=0o600)
+    scratch.write_text(text)
+    scratch.replace(path)
+
+
+def running_roles() -> set[str]:
+    """Which of ROLES have a process; the emulator's own workers count as it."""
+    return {role for _, role in _marked()}
+
+
+def _marked() -> Iterator[tuple[psutil.Process, str]]:
+    """This folder's processes and their roles."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            environment = process.environ()
+            if environment.get(MARKER) == str(HOME) and process.status() != psutil.STATUS_ZOMBIE:
+                yield process, environment.get(ROLE, "")
+
+
+def stop_processes(role: str | None = None) -> bool:
+    """Stop this folder's processes, or those of one role; return whether there were any."""
+    ours = [process for process, its_role in _marked() if role in (None, its_role)]
+    for process in ours:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(ours, timeout=_STOP_SECONDS)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=_STOP_SECONDS)
+    return bool(ours)
+
+
+@contextlib.contextmanager
+def changing() -> Iterator[None]:
+    """Let only one command at a time start or stop the stack."""
+    with _lock("changing.lock", fcntl.LOCK_EX):
+        yield
+
+
+@contextlib.contextmanager
+def using() -> Iterator[None]:
+    """Say that the stack is in use, for as long as the context lasts."""
+    with _lock("using.lock", fcntl.LOCK_SH):
+        yield
+
+
+def in_use() -> bool:
+    """Whether any command is within ``using``."""
+    try:
+        with _lock("using.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return False
+    except BlockingIOError:
+        return True
+
+
+@contextlib.contextmanager
+def _lock(name: str, operation: int) -> Iterator[None]:
+    HOME.mkdir(mode=0o700, exist_ok=True)
+    with (HOME / name).open("w") as file:
+        fcntl.flock(file, operation)
+        yield
