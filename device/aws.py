@@ -1,0 +1,304 @@
+"""The AWS side of one environment: its session, its stack and its broker.
+
+Whoever imports this module needs boto3 and AWS credentials; publishing does not.
+"""
+
+import json
+from collections.abc import Iterator
+from configparser import ConfigParser, SectionProxy
+from configparser import Error as ConfigError
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore import exceptions
+from botocore.config import Config
+
+from contracts import names
+from device.errors import AwsError, ExitStatus
+from device.identity import PROJECT_ROOT
+
+LOCAL = "local"
+"""The environment that runs on this machine; ``python -m local up`` starts it."""
+
+_AMAZON_ROOT_CA = Path(__file__).with_name("amazon-root-ca.pem")
+
+# Five quick attempts at most: an unreachable endpoint is reported within half a minute.
+_CLIENT_CONFIG = Config(
+    connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 5}
+)
+
+_CREDENTIAL_ERRORS = (
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.CredentialRetrievalError,
+    exceptions.ProfileNotFound,
+    exceptions.TokenRetrievalError,
+    exceptions.SSOError,
+    exceptions.UnauthorizedSSOTokenError,
+)
+
+# https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
+_CREDENTIAL_CODES = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+_FORBIDDEN_CODES = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "ForbiddenException",
+    "OptInRequired",
+    "UnauthorizedException",
+    "UnauthorizedOperation",
+}
+
+# The stack is there and whole; an update in progress leaves what devices need in place.
+_READY = {
+    "CREATE_COMPLETE",
+    "IMPORT_COMPLETE",
+    "UPDATE_COMPLETE",
+    "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
+    "UPDATE_IN_PROGRESS",
+    "UPDATE_ROLLBACK_COMPLETE",
+    "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
+    "UPDATE_ROLLBACK_IN_PROGRESS",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the environment's devices connect.
+
+    Attributes:
+        host: Of the MQTT endpoint.
+        port: MQTT over mutual TLS.
+        ca_pem: What the broker's certificate must be signed by.
+    """
+
+    host: str
+    port: int
+    ca_pem: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AwsEnvironment:
+    """One environment, its account seen to be the configured one.
+
+    Attributes:
+        name: As in ``cdk.json``.
+        session: Makes clients: ``session.client("iot")`` reaches the right account, region and,
+            for ``local``, the emulator, whatever the process's environment variables say.
+        account: The twelve digits that the credentials belong to.
+        region: Where the stack is.
+        root: The project's folder.
+    """
+
+    name: str
+    session: boto3.Session
+    account: str
+    region: str
+    root: Path
+
+    def check_stack(self) -> None:
+        """See that the environment is deployed.
+
+        Raises:
+            AwsError: Its stack is missing or unusable, or could not be looked up.
+        """
+        stack_name = names.stack_name(self.name)
+        with explained(self.name):
+            cloudformation = self.session.client("cloudformation")
+            try:
+                stacks = cloudformation.describe_stacks(StackName=stack_name)["Stacks"]
+            except exceptions.ClientError as error:
+                if "does not exist" not in str(error):
+                    raise
+                stacks = []
+        status = stacks[0]["StackStatus"] if stacks else "no such stack"
+        if status not in _READY:
+            raise AwsError(
+                f"expected the stack {stack_name} in account {self.account}, {self.region}, "
+                f"got {status}; run {deploy_command(self.name)}",
+                ExitStatus.NO_STACK,
+            )
+
+    def broker(self) -> Broker:
+        """Return where devices connect.
+
+        Raises:
+            AwsError: The endpoint could not be looked up.
+        """
+        if self.name == LOCAL:
+            return _local_broker(self.root)
+        with explained(self.name):
+            answer = self.session.client("iot").describe_endpoint(endpointType="iot:Data-ATS")
+        return Broker(answer["endpointAddress"], 8883, _AMAZON_ROOT_CA.read_bytes())
+
+
+def deploy_command(environment: str) -> str:
+    """What a person runs to deploy ``environment``."""
+    return "python -m local up" if environment == LOCAL else f"cdk deploy -c env={environment}"
+
+
+def session_for(environment: str, root: Path = PROJECT_ROOT) -> AwsEnvironment:
+    """Open ``environment``, whose account and region ``cdk.json`` may fix.
+
+    Raises:
+        AwsError: It is unknown, its emulator is not running, the credentials are missing or
+            refused, or they belong to another account than the configured one.
+    """
+    settings = _settings(environment, root)
+    with explained(environment):
+        session = (
+            _local_session(root)
+            if environment == LOCAL
+            else boto3.Session(
+                botocore_session=_botocore_session(None), region_name=settings.get("region")
+            )
+        )
+        region = session.region_name
+        if not region:
+            raise AwsError(
+                f"expected a region for {environment}, got none; set "
+                f"context.environments.{environment}.region in cdk.json, or AWS_REGION",
+                ExitStatus.ENVIRONMENT,
+            )
+        account = session.client("sts").get_caller_identity()["Account"]
+    expected = settings.get("account")
+    if expected and expected != account:
+        raise AwsError(
+            f"expected credentials of account {expected} for {environment}, got account {account}; "
+            "set AWS_PROFILE to a profile of the right one",
+            ExitStatus.ENVIRONMENT,
+        )
+    return AwsEnvironment(environment, session, account, region, root)
+
+
+def _settings(environment: str, root: Path) -> dict[str, Any]:
+    path = root / "cdk.json"
+    try:
+        environments = json.loads(path.read_bytes())["context"]["environments"]
+        known = sorted(environments)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise AwsError(
+            f"expected context.environments in {path}, got {error!r}", ExitStatus.ENVIRONMENT
+        ) from None
+    if environment not in known:
+        raise AwsError(
+            f"expected an environment of cdk.json ({', '.join(known)}), got {environment!r}",
+            ExitStatus.ENVIRONMENT,
+        )
+    settings = environments[environment]
+    return settings if isinstance(settings, dict) else {}
+
+
+def _botocore_session(profile: str | None) -> botocore.session.Session:
+    session = botocore.session.Session(profile=profile)
+    session.set_default_client_config(_CLIENT_CONFIG)
+    return session
+
+
+def _local_session(root: Path) -> boto3.Session:
+    path = root / ".local" / "aws" / "config"
+    profile = _local_profile(path)
+    session = _botocore_session(LOCAL)
+    # Only this file counts: no variable and no profile of the same name may reach in, lest a
+    # command that was meant for the emulator runs in an AWS account.
+    session.set_config_variable("config_file", str(path))
+    session.set_config_variable("credentials_file", str(path.with_name("credentials")))
+    overrides = session.get_component("config_store")
+    for name in ("endpoint_url", "ca_bundle"):
+        overrides.set_config_variable(name, profile[name])
+    return boto3.Session(botocore_session=session, region_name=profile["region"])
+
+
+def _local_profile(path: Path) -> SectionProxy:
+    config = ConfigParser(interpolation=None)
+    try:
+        config.read_string(path.read_text("utf-8"))
+        profile = config[f"profile {LOCAL}"]
+        for name in ("region", "endpoint_url", "ca_bundle"):
+            profile[name]
+    except (OSError, ValueError, LookupError, ConfigError):
+        raise _not_running() from None
+    return profile
+
+
+def _local_broker(root: Path) -> Broker:
+    try:
+        broker = json.loads((root / ".local" / "mqtt.json").read_bytes())
+        return Broker(broker["host"], broker["port"], Path(broker["ca"]).read_bytes())
+    except (OSError, ValueError, LookupError, TypeError):
+        raise _not_running() from None
+
+
+def _not_running() -> AwsError:
+    return AwsError(
+        "the local stack is not running; run python -m local up", ExitStatus.UNREACHABLE
+    )
+
+
+@contextmanager
+def explained(environment: str) -> Iterator[None]:
+    """Turn what botocore raises into one line that says what to do.
+
+    Raises:
+        AwsError: In place of any of botocore's exceptions.
+    """
+    try:
+        yield
+    except _CREDENTIAL_ERRORS as error:
+        raise AwsError(
+            f"expected AWS credentials for {environment}, got: {_line(error)}; run aws sso login "
+            "or aws configure, or set AWS_PROFILE",
+            ExitStatus.CREDENTIALS,
+        ) from None
+    except exceptions.ClientError as error:
+        raise _explained_answer(environment, error) from None
+    except exceptions.HTTPClientError as error:  # connection refused, DNS, TLS, timeouts
+        raise _unreachable(environment, error) from None
+    except exceptions.BotoCoreError as error:
+        raise AwsError(f"AWS could not be used for {environment}: {_line(error)}") from None
+
+
+def _explained_answer(environment: str, error: exceptions.ClientError) -> AwsError:
+    code = error.response.get("Error", {}).get("Code", "")
+    message = error.response.get("Error", {}).get("Message", "") or code
+    if code in _CREDENTIAL_CODES:
+        remedy = (
+            deploy_command(LOCAL) if environment == LOCAL else "aws sso login, or set AWS_PROFILE"
+        )
+        return AwsError(
+            f"expected valid AWS credentials for {environment}, got {code}: {_line(message)}; "
+            f"run {remedy}",
+            ExitStatus.CREDENTIALS,
+        )
+    if code in _FORBIDDEN_CODES:
+        return AwsError(
+            f"the AWS credentials do not permit {error.operation_name}: {_line(message)}; "
+            "run it with credentials that do, or have the permission granted",
+            ExitStatus.FORBIDDEN,
+        )
+    return AwsError(f"{error.operation_name} in {environment}: {code}: {_line(message)}")
+
+
+def _unreachable(environment: str, error: Exception) -> AwsError:
+    remedy = (
+        "run python -m local status"
+        if environment == LOCAL
+        else "check the network, and the region in cdk.json"
+    )
+    return AwsError(f"AWS is out of reach: {_line(error)}; {remedy}", ExitStatus.UNREACHABLE)
+
+
+def _line(text: object) -> str:
+    return " ".join(str(text).split())

@@ -1,0 +1,188 @@
+"""Get a certificate for a key that is made here and never leaves.
+
+CreateCertificateFromCsr makes a new certificate each time it is called, and its answer may be
+lost. So every step is written to a journal before the next one begins, and an attempt whose
+answer was lost is found again by its public key: however often an attempt is interrupted, there
+is one certificate in the end. It stays INACTIVE until the caller puts it to use.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from device import identity
+from device.errors import IdentityError
+
+if TYPE_CHECKING:  # the stubs are a development requirement
+    from mypy_boto3_iot import IoTClient
+    from mypy_boto3_iot.type_defs import CertificateTypeDef
+
+JOURNAL_FILE = "provisioning.json"
+"""In the identity's folder from the first step of provisioning to its last."""
+
+# How far this machine's clock may be ahead of AWS's when a lost certificate is looked for;
+# AWS refuses requests from clocks that are off by more than a few minutes.
+_CLOCK_TOLERANCE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A certificate of AWS IoT."""
+
+    certificate_id: str
+    certificate_arn: str
+    certificate_pem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """How far an attempt has come.
+
+    Attributes:
+        started_at: No certificate of this attempt is older.
+        certificate: What AWS IoT issued; None until it is known.
+    """
+
+    started_at: datetime
+    certificate: Certificate | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return the journal in ``folder``, or None if nothing is unfinished there.
+
+        Raises:
+            IdentityError: It is not what ``write`` writes.
+        """
+        path = folder / JOURNAL_FILE
+        try:
+            content = json.loads(path.read_bytes())
+            certificate = content["certificate"]
+            return cls(
+                started_at=datetime.fromisoformat(content["started_at"]),
+                certificate=None if certificate is None else Certificate(**certificate),
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise IdentityError(
+                f"expected a journal of provisioning, got {path}: {error}"
+            ) from None
+
+    def write(self, folder: Path) -> None:
+        """Make this what ``read`` returns, whatever happens next."""
+        content = {
+            "started_at": self.started_at.isoformat(),
+            "certificate": None if self.certificate is None else asdict(self.certificate),
+        }
+        identity.write_private(
+            folder / JOURNAL_FILE, json.dumps(content, indent=2).encode() + b"\n"
+        )
+
+
+def issue(iot: "IoTClient", folder: Path, common_name: str) -> Certificate:
+    """Return the certificate of the key in ``folder``, both made if they are not there yet.
+
+    Call it again after any interruption. Until the caller removes the journal, it returns the
+    same certificate.
+
+    Args:
+        iot: Must not retry CreateCertificateFromCsr by itself: a repeated call whose first
+            answer was lost makes a second certificate.
+        folder: Holds ``private.key`` and the journal.
+        common_name: Of the certificate's subject, for people only.
+
+    Raises:
+        IdentityError: Journal or key is there but unreadable.
+        botocore.exceptions.ClientError: AWS IoT refuses.
+    """
+    key_path = folder / identity.KEY_FILE
+    journal = Journal.read(folder)
+    if journal is None:
+        journal = Journal(started_at=datetime.now(UTC))
+        journal.write(folder)
+        resumed = False
+    else:
+        resumed = True
+    if journal.certificate is not None:
+        return journal.certificate
+    if not key_path.exists():
+        identity.write_private(key_path, _new_key())
+        resumed = False
+    certificate = _find_lost(iot, key_path, journal.started_at) if resumed else None
+    if certificate is None:
+        answer = iot.create_certificate_from_csr(
+            certificateSigningRequest=_signing_request(key_path, common_name), setAsActive=False
+        )
+        certificate = Certificate(
+            certificate_id=answer["certificateId"],
+            certificate_arn=answer["certificateArn"],
+            certificate_pem=answer["certificatePem"],
+        )
+    Journal(started_at=journal.started_at, certificate=certificate).write(folder)
+    return certificate
+
+
+def _new_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _signing_request(key_path: Path, common_name: str) -> str:
+    key = load_pem_private_key(key_path.read_bytes(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise IdentityError(f"expected an EC P-256 key in {key_path}, got another kind")
+    # X.509 allows 64 characters of common name; a thing's name may have 128.
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return request.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+def _find_lost(iot: "IoTClient", key_path: Path, started_at: datetime) -> Certificate | None:
+    """Find the certificate of an earlier attempt whose answer was lost."""
+    public_key = identity.public_key_of_key(key_path)
+    for listed in _listed_since(iot, started_at - _CLOCK_TOLERANCE):
+        if listed["status"] != "INACTIVE":
+            continue
+        found = iot.describe_certificate(certificateId=listed["certificateId"])
+        pem = found["certificateDescription"]["certificatePem"]
+        if _certifies(pem, public_key):
+            return Certificate(
+                certificate_id=listed["certificateId"],
+                certificate_arn=listed["certificateArn"],
+                certificate_pem=pem,
+            )
+    return None
+
+
+def _certifies(pem: str, public_key: bytes) -> bool:
+    try:
+        return identity.public_key_of_pem(pem) == public_key
+    except (ValueError, UnsupportedAlgorithm):  # someone else's, of a kind that ours never is
+        return False
+
+
+def _listed_since(iot: "IoTClient", earliest: datetime) -> Iterator["CertificateTypeDef"]:
+    """List the certificates made since ``earliest``; a large registry is not read to its end."""
+    pages = iot.get_paginator("list_certificates").paginate(
+        ascendingOrder=False, PaginationConfig={"PageSize": 250}
+    )
+    for page in pages:
+        recent = [found for found in page["certificates"] if found["creationDate"] >= earliest]
+        yield from recent
+        if not recent:
+            return

@@ -1,0 +1,87 @@
+"""How the device commands fail: one line for a person, one exit status for a program.
+
+DeviceError                 what a person can mend; carries an ExitStatus
+├── IdentityError           the identity's folder is missing or broken
+├── ConnectionFailed        no MQTT connection, or it is gone for good
+│   ├── ConnectionRefused   the broker answered, and said no
+│   └── Unreachable         no broker answered
+└── AwsError                an AWS API could not be used
+"""
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """The exit status of every device command; 1 is left to Python, for a defect of ours.
+
+    Where several apply, the one later in this order of gravity counts: ``INVALID``,
+    ``REFUSED``, ``UNKNOWN``, then whatever ended the command early.
+    """
+
+    OK = 0
+    """All that was asked is done: every message acknowledged, the identity ready."""
+    USAGE = 2
+    """An option is missing, unknown or has a bad value."""
+    INVALID = 3
+    """Some readings do not fit the contract and were not sent; all others are acknowledged."""
+    REFUSED = 4
+    """The broker refused some messages."""
+    UNKNOWN = 5
+    """Some messages were neither acknowledged nor refused: they may or may not have arrived."""
+    CONNECTION_REFUSED = 6
+    """The broker refused or ended the connection: certificate, policy or client id."""
+    UNREACHABLE = 7
+    """No broker, or no AWS API, answered."""
+    IDENTITY = 8
+    """The identity's folder is missing or broken."""
+    CREDENTIALS = 9
+    """AWS credentials are missing, wrong or expired."""
+    FORBIDDEN = 10
+    """The AWS credentials do not permit an operation."""
+    NO_STACK = 11
+    """The environment's stack, or a part of it, is not deployed."""
+    ENVIRONMENT = 12
+    """The environment is unknown, or is another account's."""
+    CONFLICT = 13
+    """The thing or its certificate is in a state that only a person may change."""
+    SERVICE = 14
+    """AWS answered with an error of another kind."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+
+
+class DeviceError(Exception):
+    """What went wrong and what to do; the command ends with ``status``."""
+
+    status = ExitStatus.SERVICE
+
+    def __init__(self, message: str, status: ExitStatus | None = None) -> None:
+        super().__init__(message)
+        if status is not None:
+            self.status = status
+
+
+class IdentityError(DeviceError):
+    """The identity's folder is missing or broken."""
+
+    status = ExitStatus.IDENTITY
+
+
+class ConnectionFailed(DeviceError):  # noqa: N818  # reads as what happened
+    """There is no MQTT connection, or it is gone for good."""
+
+    status = ExitStatus.CONNECTION_REFUSED
+
+
+class ConnectionRefused(ConnectionFailed):
+    """The broker answered, and said no."""
+
+
+class Unreachable(ConnectionFailed):
+    """No broker answered."""
+
+    status = ExitStatus.UNREACHABLE
+
+
+class AwsError(DeviceError):
+    """An AWS API could not be used, or its answer is not what the command needs."""

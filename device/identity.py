@@ -1,0 +1,204 @@
+"""A device's identity on disk: read it, check it, write its files safely.
+
+Needs neither AWS credentials nor boto3. The package's docstring lists the files.
+"""
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import load_pem_private_key as load_private_key
+
+from device.errors import IdentityError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+DEVICE_FILE = "device.json"
+CERTIFICATE_FILE = "certificate.pem"
+KEY_FILE = "private.key"
+CA_FILE = "ca.pem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """The content of ``device.json``.
+
+    Attributes:
+        environment: Whose broker, topics and policy these are.
+        thing_name: The AWS IoT thing, also the MQTT client id.
+        endpoint: Host name of the broker.
+        port: MQTT over mutual TLS.
+        certificate_id: AWS IoT's id of the certificate.
+        certificate_arn: The same as an ARN, which names account and region too.
+    """
+
+    environment: str
+    thing_name: str
+    endpoint: str
+    port: int
+    certificate_id: str
+    certificate_arn: str
+
+    def to_json(self) -> bytes:
+        """Return the text of ``device.json``."""
+        return json.dumps(asdict(self), indent=2).encode() + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A complete identity: the folder, and what its ``device.json`` says."""
+
+    folder: Path
+    device: Device
+
+    @property
+    def certificate_path(self) -> Path:
+        """The client certificate."""
+        return self.folder / CERTIFICATE_FILE
+
+    @property
+    def key_path(self) -> Path:
+        """The private key."""
+        return self.folder / KEY_FILE
+
+    @property
+    def ca_path(self) -> Path:
+        """What the broker's certificate must be signed by."""
+        return self.folder / CA_FILE
+
+
+def folder_of(environment: str, thing_name: str, root: Path = PROJECT_ROOT) -> Path:
+    """Where the identity of ``thing_name`` belongs: ``certs/{environment}/{thing_name}``."""
+    return root / "certs" / environment / thing_name
+
+
+def load(folder: Path) -> Identity:
+    """Read the identity in ``folder`` and see that its key and certificate are a pair.
+
+    Raises:
+        IdentityError: It is missing, incomplete or inconsistent.
+    """
+    if not folder.is_dir():
+        raise IdentityError(
+            f"expected an identity in {folder}, got no such folder; "
+            "run python -m device.provision --env ENV THING"
+        )
+    identity = Identity(folder, read_device(folder))
+    for path in (identity.certificate_path, identity.key_path, identity.ca_path):
+        if not path.is_file():
+            raise IdentityError(f"expected {path}, got no such file; {_again(identity.device)}")
+    if public_key_of_certificate(identity.certificate_path) != public_key_of_key(identity.key_path):
+        raise IdentityError(
+            f"expected a pair, got a key and another key's certificate in {folder}; "
+            "restore them from where they were made, or move the folder away and "
+            f"{_again(identity.device)}"
+        )
+    return identity
+
+
+def _again(device: Device) -> str:
+    return f"run python -m device.provision --env {device.environment} {device.thing_name}"
+
+
+def read_device(folder: Path) -> Device:
+    """Read ``device.json``, which is there once provisioning has completed.
+
+    Raises:
+        IdentityError: It is missing or not what ``Device.to_json`` writes.
+    """
+    path = folder / DEVICE_FILE
+    try:
+        content: Any = json.loads(path.read_bytes())
+        device = Device(**content)
+    except FileNotFoundError:
+        raise IdentityError(
+            f"expected {path}, got no such file: provisioning has not completed; "
+            "run python -m device.provision again"
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise IdentityError(f"expected a device's description, got {path}: {error}") from None
+    for name, kind in Device.__annotations__.items():
+        if type(getattr(device, name)) is not kind:
+            raise IdentityError(
+                f"expected {name} to be {kind.__name__}, got {getattr(device, name)!r} in {path}"
+            )
+    return device
+
+
+def public_key_of_certificate(path: Path) -> bytes:
+    """The public key that the certificate in ``path`` certifies, DER.
+
+    Raises:
+        IdentityError: It is not a certificate.
+    """
+    try:
+        return public_key_of_pem(path.read_text("ascii"))
+    except (OSError, ValueError) as error:
+        raise IdentityError(f"expected a PEM certificate, got {path}: {error}") from None
+
+
+def public_key_of_pem(certificate: str) -> bytes:
+    """The public key of a PEM certificate, DER.
+
+    Raises:
+        ValueError: It is not a certificate.
+    """
+    public_key = x509.load_pem_x509_certificate(certificate.encode()).public_key()
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_key_of_key(path: Path) -> bytes:
+    """The public half of the private key in ``path``, DER.
+
+    Raises:
+        IdentityError: It is not an unencrypted private key. The message never quotes it.
+    """
+    try:
+        public_key = load_private_key(path.read_bytes(), password=None).public_key()
+    except (OSError, ValueError, TypeError):
+        raise IdentityError(f"expected an unencrypted PEM private key in {path}") from None
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def make_folder(folder: Path, root: Path) -> None:
+    """Make ``folder`` and its parents below ``root``, for their owner alone (0700)."""
+    for parent in reversed([folder, *folder.parents]):
+        if parent.is_relative_to(root) and parent != root:
+            parent.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write ``path`` so that at any moment it is the old file or the new one, mode 0600.
+
+    The data has reached the disk when this returns: what follows may be irrevocable.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)  # the name may be left from an earlier attempt
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove ``path`` if it is there; the removal has reached the disk when this returns."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

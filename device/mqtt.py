@@ -1,0 +1,352 @@
+"""The connection to the broker: MQTT 5, mutual TLS, QoS 1, by the AWS IoT Device SDK.
+
+The one module that imports the SDK, which has no type information and whose builders ignore
+arguments that they do not know.
+"""
+
+import socket
+import ssl
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Self
+
+from awscrt import mqtt5
+from awscrt.exceptions import AwsCrtError
+from awsiot import mqtt5_client_builder
+
+from contracts.names import MAX_TOPIC_BYTES
+from device.errors import ConnectionFailed, ConnectionRefused, Unreachable
+from device.identity import Identity
+
+# The largest payload that AWS IoT Core takes.
+# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
+MAX_PAYLOAD_BYTES = 128 * 1024
+
+# How many QoS 1 messages AWS IoT Core lets one client have unacknowledged (same source).
+MAX_UNACKNOWLEDGED = 100
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+ACKNOWLEDGEMENT_TIMEOUT_SECONDS = 20
+_CLOSE_TIMEOUT_SECONDS = 5.0
+
+# How long a lost connection may take to come back before it counts as gone.
+_RECONNECT_SECONDS = 30.0
+
+# The broker dropped the connection this often with no acknowledgement in between: whatever we
+# send makes it do so.
+_MAX_DROPS = 3
+
+
+class Outcome(Enum):
+    """What became of a message."""
+
+    ACKNOWLEDGED = "acknowledged"
+    """The broker has it, and has handed it to the rules."""
+    REFUSED = "refused"
+    """The broker, or its published limits, said no: it did not and will not arrive."""
+    UNKNOWN = "unknown"
+    """Nobody can say: it may or may not have arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of one message, and why; the reason is empty if it was acknowledged."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+ACKNOWLEDGED = Delivery(Outcome.ACKNOWLEDGED)
+
+# What the codes mean when AWS IoT Core sends them; the others speak for themselves.
+# https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html#mqtt5-reason-codes
+_CONNECT_REASONS = {
+    "BAD_USERNAME_OR_PASSWORD": "the certificate is not known to the broker or not active",
+    "BANNED": "this client has been banned",
+    "CLIENT_IDENTIFIER_NOT_VALID": "the client id is not one that the broker takes",
+    "CONNECTION_RATE_EXCEEDED": "it connects too often; wait a minute",
+    "NOT_AUTHORIZED": (
+        "the policy does not allow this client id: it must be the thing's name, and the "
+        "certificate must be attached to that thing and to the environment's device policy"
+    ),
+    "QUOTA_EXCEEDED": "the account has reached a limit of AWS IoT Core",
+    "SERVER_BUSY": "the broker is busy; try again later",
+    "SERVER_UNAVAILABLE": "the broker is not available; try again later",
+}
+_PUBLISH_REASONS = {
+    "NOT_AUTHORIZED": "the device's policy does not allow this topic",
+    "PAYLOAD_FORMAT_INVALID": "the payload is not what the message says it is",
+    "QUOTA_EXCEEDED": "a limit of AWS IoT Core is reached",
+    "TOPIC_NAME_INVALID": "the topic is not one that the broker takes",
+}
+# After these, connecting again would only repeat what led here.
+_FINAL_DISCONNECTS = {
+    "ADMINISTRATIVE_ACTION": "an operator ended the connection",
+    "MALFORMED_PACKET": "it does not understand this client",
+    "NOT_AUTHORIZED": "the device's policy does not allow what was sent, or its certificate was "
+    "deactivated",
+    "PACKET_TOO_LARGE": "a message is larger than the broker takes",
+    "PAYLOAD_FORMAT_INVALID": "a payload is not what the message says it is",
+    "PROTOCOL_ERROR": "it does not understand this client",
+    "SESSION_TAKEN_OVER": "another client has connected with this client id; is the same identity "
+    "in use elsewhere?",
+    "TOPIC_NAME_INVALID": "the topic is not one that the broker takes",
+}
+
+
+def check_topic(topic: str) -> str:
+    """Return ``topic`` if a message can be published there.
+
+    Raises:
+        ValueError: It is empty, too long, or has a wildcard.
+    """
+    if not topic or any(character in topic for character in "+#\0"):
+        raise ValueError(f"expected a topic without '+' and '#', got {topic!r}")
+    # Basic Ingest's prefix does not count.
+    rest = topic.split("/", 3)[-1] if topic.startswith("$aws/rules/") else topic
+    size = len(rest.encode("utf-8", "surrogateescape"))
+    if size > MAX_TOPIC_BYTES:
+        raise ValueError(f"expected a topic of at most {MAX_TOPIC_BYTES} bytes, got {size}")
+    return topic
+
+
+class Connection:
+    """One device's connection, also as a context manager.
+
+    It comes back by itself after a brief loss and sends again what is unacknowledged. When the
+    broker says no, or does not come back, it is gone for good: ``failure`` tells why, and every
+    message without an answer becomes ``UNKNOWN``.
+
+    Args:
+        identity: Whose certificate, client id and broker to use.
+        client_id: Another client id than the thing's name, to see the policy refuse it.
+    """
+
+    def __init__(self, identity: Identity, *, client_id: str | None = None) -> None:
+        self._identity = identity
+        self._client_id = client_id or identity.device.thing_name
+        self._decided = threading.Event()  # connected once, or will not be
+        self._stopped = threading.Event()
+        self._connected = False
+        self._symptom = "no answer to CONNECT"
+        self._failure: ConnectionFailed | None = None
+        self._lost_at = 0.0
+        self._drops = 0
+        self._client: Any = None
+        self._pending: set[Future[Delivery]] = set()
+        self._lock = threading.Lock()  # of _failure and _pending
+
+    @property
+    def failure(self) -> ConnectionFailed | None:
+        """Why the connection is gone for good; None while it is not."""
+        return self._failure
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """Connect, within about ``CONNECT_TIMEOUT_SECONDS``.
+
+        Raises:
+            ConnectionRefused: The broker answered, and said no.
+            Unreachable: No broker answered.
+        """
+        identity = self._identity
+        self._client = mqtt5_client_builder.mtls_from_path(
+            cert_filepath=str(identity.certificate_path),
+            pri_key_filepath=str(identity.key_path),
+            ca_filepath=str(identity.ca_path),
+            endpoint=identity.device.endpoint,
+            port=identity.device.port,  # the builder's default is 443
+            client_id=self._client_id,
+            keep_alive_interval_sec=60,
+            ping_timeout_ms=10_000,
+            connack_timeout_ms=int(CONNECT_TIMEOUT_SECONDS * 1000),
+            ack_timeout_sec=ACKNOWLEDGEMENT_TIMEOUT_SECONDS,
+            min_reconnect_delay_ms=500,
+            max_reconnect_delay_ms=5_000,
+            enable_metrics_collection=False,
+            on_lifecycle_connection_success=self._on_success,
+            on_lifecycle_connection_failure=self._on_failure,
+            on_lifecycle_disconnection=self._on_disconnection,
+            on_lifecycle_stopped=lambda _: self._stopped.set(),
+        )
+        try:
+            self._client.start()
+            # The SDK delays the news of a failed TLS handshake by up to half a minute.
+            self._decided.wait(CONNECT_TIMEOUT_SECONDS)
+            if not self._connected and self._failure is None:
+                self._fail(_diagnosed(identity, self._symptom))
+        except BaseException:  # Ctrl-C too: do not leave the SDK's threads trying
+            self.close()
+            raise
+        if self._failure is not None:
+            self.close()
+            raise self._failure
+
+    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+        """Send a message with QoS 1; the result comes from another thread.
+
+        The result is certain to come: ``ACKNOWLEDGEMENT_TIMEOUT_SECONDS`` after it was sent without
+        an answer, or when the connection is closed, it is ``UNKNOWN``.
+
+        Raises:
+            ConnectionFailed: The connection is gone for good; the message was not sent.
+        """
+        if self._failure is not None:
+            raise self._failure
+        result: Future[Delivery] = Future()
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            reason = f"expected at most {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}"
+            result.set_result(Delivery(Outcome.REFUSED, reason))
+            return result
+        packet = mqtt5.PublishPacket(topic=topic, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE)
+        try:
+            sent = self._client.publish(packet)
+        except RuntimeError as error:
+            result.set_result(Delivery(Outcome.REFUSED, f"the SDK does not take it: {error}"))
+            return result
+        with self._lock:
+            self._pending.add(result)
+        sent.add_done_callback(lambda done: self._settle(result, self._delivery(done)))
+        return result
+
+    def close(self) -> None:
+        """Disconnect; messages without an answer become ``UNKNOWN``. Closing twice is harmless."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        client.stop()
+        self._stopped.wait(_CLOSE_TIMEOUT_SECONDS)
+        # The SDK completes what it knew of when it stopped; a message may have come after that.
+        with self._lock:
+            pending = list(self._pending)
+        for result in pending:
+            self._settle(result, Delivery(Outcome.UNKNOWN, "the connection was closed"))
+
+    def _settle(self, result: "Future[Delivery]", delivery: Delivery) -> None:
+        with self._lock:
+            if result not in self._pending:
+                return
+            self._pending.remove(result)
+        result.set_result(delivery)
+
+    def _delivery(self, done: "Future[Any]") -> Delivery:
+        try:
+            code = done.result().puback.reason_code
+        except AwsCrtError as error:
+            if error.name == "AWS_ERROR_MQTT5_PACKET_VALIDATION":
+                return Delivery(Outcome.REFUSED, "the message is larger than the broker takes")
+            if error.name == "AWS_ERROR_MQTT_TIMEOUT":
+                reason = f"no answer within {ACKNOWLEDGEMENT_TIMEOUT_SECONDS} s"
+                return Delivery(Outcome.UNKNOWN, reason)
+            return Delivery(Outcome.UNKNOWN, str(self._failure or "the connection was closed"))
+        self._drops = 0
+        if code is not None and code < 128:  # success, and "no matching subscribers"
+            return ACKNOWLEDGED
+        return Delivery(Outcome.REFUSED, _reason(code, _PUBLISH_REASONS))
+
+    def _on_success(self, _: Any) -> None:
+        self._connected = True
+        self._decided.set()
+
+    def _on_failure(self, data: Any) -> None:
+        code = data.connack_packet.reason_code if data.connack_packet is not None else None
+        if code is not None:
+            self._fail(
+                ConnectionRefused(
+                    f"the broker refused client id {self._client_id}: "
+                    f"{_reason(code, _CONNECT_REASONS)}; {_provision(self._identity)}"
+                )
+            )
+        elif not self._connected:
+            self._symptom = data.exception.message
+            self._decided.set()
+        elif time.monotonic() - self._lost_at > _RECONNECT_SECONDS:
+            self._fail(
+                Unreachable(
+                    f"the connection was lost for more than {_RECONNECT_SECONDS:.0f} s: "
+                    f"{data.exception.message}; run the command again for what is missing"
+                )
+            )
+
+    def _on_disconnection(self, data: Any) -> None:
+        packet = data.disconnect_packet
+        self._lost_at = time.monotonic()
+        self._drops += 1
+        if packet is not None and getattr(packet.reason_code, "name", "") in _FINAL_DISCONNECTS:
+            reason = _reason(packet.reason_code, _FINAL_DISCONNECTS)
+            self._fail(ConnectionRefused(f"the broker ended the connection: {reason}"))
+        elif self._drops >= _MAX_DROPS:
+            self._fail(
+                ConnectionRefused(
+                    f"the broker ended the connection {self._drops} times without an "
+                    "acknowledgement; does the device's policy allow the topic?"
+                )
+            )
+
+    def _fail(self, failure: ConnectionFailed) -> None:
+        with self._lock:
+            if self._failure is not None:
+                return
+            self._failure = failure
+        self._decided.set()
+        client = self._client
+        if client is not None:  # completes every pending message, and ends reconnecting
+            client.stop()
+
+
+def _reason(code: Any, known: dict[str, str]) -> str:
+    name = getattr(code, "name", "UNKNOWN_REASON")
+    text = f"{name.lower().replace('_', ' ')} ({int(code)})" if code is not None else name.lower()
+    return f"{text}: {known[name]}" if name in known else text
+
+
+def _provision(identity: Identity) -> str:
+    device = identity.device
+    return f"run python -m device.provision --env {device.environment} {device.thing_name}"
+
+
+def _diagnosed(identity: Identity, symptom: str) -> ConnectionFailed:
+    """Find out why there was no CONNACK, by a TLS handshake whose errors say more."""
+    device = identity.device
+    address = f"{device.endpoint}:{device.port}"
+    local = device.environment == "local"
+    status = "is it up? run python -m local status" if local else "check the network and firewalls"
+    try:
+        _handshake(identity)
+    except ssl.SSLCertVerificationError as error:
+        return ConnectionRefused(
+            f"the broker at {address} is not one that {identity.ca_path} vouches for "
+            f"({error.verify_message}); is it the right broker, and this machine's clock right? "
+            f"{_provision(identity)}"
+        )
+    except ssl.SSLError as error:
+        return ConnectionRefused(
+            f"TLS with {address} failed ({error.reason or error}): the broker does not take the "
+            f"certificate, or it is not an MQTT broker; {_provision(identity)}"
+        )
+    except OSError as error:
+        return Unreachable(f"nothing answers at {address} ({error.strerror or error}); {status}")
+    return ConnectionRefused(
+        f"the broker at {address} ended the connection without a word ({symptom}): the certificate "
+        f"{device.certificate_id} is not active, or not known there; {_provision(identity)}"
+    )
+
+
+def _handshake(identity: Identity) -> None:
+    context = ssl.create_default_context(cafile=identity.ca_path)
+    context.load_cert_chain(identity.certificate_path, identity.key_path)
+    address = (identity.device.endpoint, identity.device.port)
+    with (
+        socket.create_connection(address, timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname=identity.device.endpoint),
+    ):
+        pass
