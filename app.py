@@ -2,8 +2,9 @@
 
 import sys
 
-from aws_cdk import App
+from aws_cdk import App, Validations
 from aws_cdk import aws_lambda as lambda_
+from cdk_nag import AwsSolutionsChecks
 
 import contracts
 from stacks import config as environments
@@ -20,6 +21,8 @@ def main() -> None:
         AssetError: The parser's packages cannot be had.
     """
     app = App()
+    # A finding without a written reason (stacks/acknowledgements.py) ends synthesis.
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     config = environments.load(
         app.node.try_get_context("environments"), app.node.try_get_context("env") or "dev"
     )

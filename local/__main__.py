@@ -9,7 +9,6 @@ import contextlib
 import json
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from rich.console import Console
 
 from device.cli import Command
 from local import stack, state
+from local.demo import run_demo
 from local.state import HOME, LOGS, ROOT, LocalError
 
 _CONSOLE = Console(stderr=True, highlight=False)
@@ -54,22 +54,38 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
 @click.option("--detach", is_flag=True, help="Return once it is up, and leave it up.")
 def up(*, detach: bool) -> None:
     """Start the emulator and deploy the stack into it."""
-    running = stack.up(progress)
+    if detach:
+        _tell(stack.up(progress, keep=True), "python -m local down")
+        return
+    with contextlib.suppress(KeyboardInterrupt), stack.in_use(progress) as running:
+        _tell(running, "Ctrl-C")
+        while stack.current() is not None:
+            time.sleep(1)
+        raise LocalError(f"the stack has ended; see {LOGS.relative_to(ROOT)}")
+
+
+def _tell(running: state.State, stop: str) -> None:
     _say(
         f"The local stack is up: AWS APIs at {running.endpoint_url}, "
         f"MQTT at localhost:{running.mqtt_port}.\n"
-        "Go on with: python -m device.provision --env local my-sensor"
+        "Go on with: python -m device.provision --env local my-sensor\n"
+        f"Stop it with: {stop}"
     )
-    if detach:
-        _say("Stop it with: python -m local down")
-        return
-    _say("Stop it with Ctrl-C.")
-    with state.using(), contextlib.suppress(KeyboardInterrupt):
-        while stack.current() is not None:
-            threading.Event().wait(2)
-        raise LocalError(f"the stack has ended; see {LOGS.relative_to(ROOT)}")
-    stack.down()
-    _say("stopped")
+
+
+@main.command(cls=Command)
+@click.option("--keep", is_flag=True, help="Leave the stack up, to go on with other commands.")
+def demo(*, keep: bool) -> None:
+    """Show the whole pipeline at work, and check that its sums agree."""
+    run_demo(_CONSOLE, progress, keep=keep)
+    if keep:
+        _say(
+            "The stack stays up. Go on with:\n"
+            "  python -m device.provision --env local my-sensor\n"
+            "  python -m device.publish --env local --thing my-sensor --count 10\n"
+            "  python -m ops.query --env local --named latest\n"
+            "and stop it with: python -m local down"
+        )
 
 
 @main.command(cls=Command)

@@ -118,6 +118,9 @@ def _strftime(pattern: str) -> str:
     return pattern
 
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
 @dataclass(slots=True)
 class Batch:
     """Records that wait for one of a stream's hints.
@@ -134,7 +137,7 @@ class Batch:
     receipts: list[str] = field(default_factory=list)
     size_bytes: int = 0
     opened: float = 0.0
-    oldest: datetime = datetime.max.replace(tzinfo=UTC)
+    oldest: datetime = _NEVER
 
     def add(self, record: str, receipt: str, arrived: datetime, now: float) -> None:
         """Take one record into the batch."""

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -24,25 +24,39 @@ _ATTACH_SECONDS = 30
 Progress = Callable[[str], contextlib.AbstractContextManager[object]]
 
 
-def up(progress: Progress) -> State:
+def up(progress: Progress, *, keep: bool = False) -> State:
     """Return the stack that is up and current, started and deployed as far as needed.
+
+    Args:
+        progress: Called for each step.
+        keep: Leave it up for good, also if its starter would have taken it down.
 
     Raises:
         LocalError: A part of it did not start; nothing is left running then.
     """
     with state.changing():
-        fingerprint = deploy.fingerprint()
-        running = current()
+        return _up(progress, keep=keep)
+
+
+@contextlib.contextmanager
+def in_use(progress: Progress, *, keep: bool = False) -> Iterator[State]:
+    """Have the stack up for as long as the context lasts; its last user takes it down.
+
+    Raises:
+        LocalError: As ``up``.
+    """
+    with contextlib.ExitStack() as use:
+        with state.changing():
+            running = _up(progress, keep=keep)
+            use.enter_context(state.using())
         try:
-            if running is None:
-                return _start(fingerprint, progress)
-            if running.deployed != fingerprint:
-                return _redeploy(running, fingerprint, progress)
-            return running
-        except BaseException:
-            # Also after Ctrl-C: a stack that is half up is of no use to anyone.
-            _stop()
-            raise
+            yield running
+        finally:
+            use.close()
+            with state.changing():
+                left = state.load()
+                if left is not None and not left.keep and not state.in_use():
+                    _stop()
 
 
 def current() -> State | None:
@@ -57,10 +71,21 @@ def down() -> bool:
         return _stop()
 
 
-def down_unless_used() -> bool:
-    """Stop the stack if no other command is using it; return whether it was stopped."""
-    with state.changing():
-        return not state.in_use() and _stop()
+def _up(progress: Progress, *, keep: bool) -> State:
+    fingerprint = deploy.fingerprint()
+    running = current()
+    try:
+        if running is None:
+            running = _start(fingerprint, progress)
+        elif running.deployed != fingerprint:
+            running = _redeploy(running, fingerprint, progress)
+    except BaseException:
+        # Also after Ctrl-C: a stack that is half up is of no use to anyone.
+        _stop()
+        raise
+    running = replace(running, keep=running.keep or keep)
+    state.save(running)
+    return running
 
 
 def _start(fingerprint: str, progress: Progress) -> State:
@@ -81,9 +106,7 @@ def _start(fingerprint: str, progress: Progress) -> State:
     with progress("start Firehose's stand-in"):
         _start_firehose()
         _wait_until_attached()
-    running = State(endpoint_url, mqtt_port, fingerprint)
-    state.save(running)
-    return running
+    return State(endpoint_url, mqtt_port, deployed=fingerprint, keep=False)
 
 
 def _redeploy(running: State, fingerprint: str, progress: Progress) -> State:
@@ -94,9 +117,7 @@ def _redeploy(running: State, fingerprint: str, progress: Progress) -> State:
         state.stop_processes(role="firehose")
         _start_firehose()
         _wait_until_attached()
-    changed = replace(running, deployed=fingerprint)
-    state.save(changed)
-    return changed
+    return replace(running, deployed=fingerprint)
 
 
 def _stop() -> bool:

@@ -47,11 +47,13 @@ class State:
         endpoint_url: Of every AWS API.
         mqtt_port: MQTT over mutual TLS, on localhost.
         deployed: Hash of what was deployed; a different one is deployed again.
+        keep: It stays up until it is told to go down; else it goes with its last user.
     """
 
     endpoint_url: str
     mqtt_port: int
     deployed: str
+    keep: bool
 
 
 def load() -> State | None:

@@ -18,8 +18,8 @@ _GUARDED = ("stage", "prod")
 # S3's lifecycle rules count days in 32 bits; a hundred years is a typing mistake before that.
 _Days = Annotated[int, Field(ge=1, le=36500)]
 # https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
-_TagKey = Annotated[str, Field(pattern=r"^(?!aws:)[\w .:/=+@-]{1,128}$")]
-_TagValue = Annotated[str, Field(pattern=r"^[\w .:/=+@-]{0,256}$")]
+_TagKey = Annotated[str, Field(pattern=r"^(?!aws:)[\w .:/=+@-]{1,128}\Z")]
+_TagValue = Annotated[str, Field(pattern=r"^[\w .:/=+@-]{0,256}\Z")]
 
 
 class ConfigError(ValueError):
@@ -51,9 +51,9 @@ class EnvironmentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, regex_engine="python-re")
 
-    name: Annotated[str, Field(pattern=f"^{ENVIRONMENT_PATTERN}$")]
-    account: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")] | None = None
+    name: Annotated[str, Field(pattern=rf"^{ENVIRONMENT_PATTERN}\Z")]
+    account: Annotated[str, Field(pattern=r"^[0-9]{12}\Z")] | None = None
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]\Z")] | None = None
     buffering_interval_seconds: Annotated[int, Field(ge=0, le=900)] = 60
     buffering_size_mebibytes: Annotated[int, Field(ge=1, le=128)] = 64
     raw_retention_days: _Days = 365
@@ -62,7 +62,7 @@ class EnvironmentConfig(BaseModel):
     parser_memory_mebibytes: Annotated[int, Field(ge=512, le=10240)] = 1769
     parser_timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 300
     parser_maximum_concurrency: Annotated[int, Field(ge=2, le=1000)] = 10
-    alarm_email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")] | None = None
+    alarm_email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+\Z")] | None = None
     tags: dict[_TagKey, _TagValue] = {}
 
     @model_validator(mode="after")
@@ -113,7 +113,7 @@ def load(environments: object, name: object) -> EnvironmentConfig:
 
 def _one_line(name: str, error: ValidationError) -> str:
     first = error.errors()[0]
-    keys = [str(key) for key in first["loc"] if key != "[key]"]
+    keys = [_key(str(key)) for key in first["loc"] if key != "[key]"]
     if keys == ["name"]:
         return f"{_PLACE}.{name}: expected a name that matches {ENVIRONMENT_PATTERN}"
     place = ".".join([f"{_PLACE}.{name}", *keys])
@@ -122,6 +122,10 @@ def _one_line(name: str, error: ValidationError) -> str:
     if isinstance(first.get("ctx", {}).get("error"), ConfigError):
         return str(first["ctx"]["error"])
     return f"{place}: got {_shown(first['input'])}, expected {_allowed(keys[0], first)}"
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[\w:-]+", key, re.ASCII) else json.dumps(key)
 
 
 def _unknown(place: str) -> str:

@@ -7,6 +7,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from contracts import Contract, names
+from stacks.acknowledgements import acknowledge
 from stacks.config import EnvironmentConfig
 from stacks.constructs.catalog import Catalog
 from stacks.constructs.firehose_batcher import FirehoseBatcher
@@ -118,5 +119,10 @@ class PipelineStack(Stack):
                 dead_letter_queue=parser.dead_letter_queue,
             )
 
+        acknowledge(
+            self,
+            "CloudFormation-Validate::W7001",
+            "A table of addresses that the CDK's Firehose construct adds, for other destinations.",
+        )
         for key, value in {"environment": config.name, **config.tags}.items():
             Tags.of(self).add(key, value)

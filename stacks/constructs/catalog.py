@@ -9,6 +9,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from contracts import REJECTED_FIELDS, ROW_FIELDS, Contract, Field, Schema
+from stacks.acknowledgements import acknowledge
 
 _SCALARS = {"string": "string", "integer": "bigint", "number": "double", "boolean": "boolean"}
 
@@ -76,6 +77,9 @@ class Catalog(Construct):
                     abort_incomplete_multipart_upload_after=Duration.days(1),
                 )
             ],
+        )
+        acknowledge(
+            self.results, "AwsSolutions-S1", "Holds query results only, for a week at most."
         )
         athena.CfnWorkGroup(
             self,

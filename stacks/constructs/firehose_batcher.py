@@ -7,6 +7,8 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from stacks.acknowledgements import acknowledge_wildcards
+
 _UTC_HOUR = "dt=!{timestamp:yyyy-MM-dd}/hour=!{timestamp:HH}/"
 
 
@@ -88,6 +90,7 @@ class FirehoseBatcher(Construct):
                 ),
             ],
         )
+        acknowledge_wildcards(policy, "Firehose makes up a key for each object.")
         self.delivery_stream: firehose.IDeliveryStream = firehose.DeliveryStream(
             self,
             "DeliveryStream",

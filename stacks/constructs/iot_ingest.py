@@ -11,6 +11,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from contracts import names
+from stacks.acknowledgements import acknowledge_wildcards
 
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#iot-security-identity-limits
 _MAX_POLICY_CHARACTERS = 2048
@@ -107,18 +108,22 @@ class IoTIngest(Construct):
                 },
             ),
         )
-        # Not grant_put_records: it adds PutRecordBatch, which needs the rule's batchMode.
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["firehose:PutRecord"], resources=[delivery_stream.delivery_stream_arn]
-            )
+        policy = iam.Policy(
+            self,
+            "Policy",
+            roles=[role],
+            statements=[
+                # Not grant_put_records: it adds PutRecordBatch, which only batchMode needs.
+                iam.PolicyStatement(
+                    actions=["firehose:PutRecord"], resources=[delivery_stream.delivery_stream_arn]
+                ),
+                iam.PolicyStatement(
+                    actions=["s3:PutObject"],
+                    resources=[undelivered_bucket.arn_for_objects(f"{undelivered}*")],
+                ),
+            ],
         )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["s3:PutObject"],
-                resources=[undelivered_bucket.arn_for_objects(f"{undelivered}*")],
-            )
-        )
+        acknowledge_wildcards(policy, "The error action makes up a key for each message.")
         rule = iot.CfnTopicRule(
             self,
             "Rule",
@@ -152,8 +157,8 @@ class IoTIngest(Construct):
                 ),
             ),
         )
-        # AWS IoT checks that it may use the role when the rule is made.
-        rule.node.add_dependency(role)
+        # The first message may come as soon as there is a rule.
+        rule.node.add_dependency(policy)
 
 
 def _iot_arn(scope: Construct, resource: str, name: str) -> str:

@@ -9,6 +9,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from stacks.acknowledgements import acknowledge_wildcards
+
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 _VISIBILITY_TIMEOUTS = 6
 _MAX_RECEIVE_COUNT = 5
@@ -86,19 +88,36 @@ class ParserFunction(Construct):
         )
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         # Written out: the managed policy, grant_read and grant_write give more than is needed.
-        for actions, resources in (
-            (["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
-            (["s3:GetObject"], [raw_bucket.arn_for_objects(f"raw/{channel}/*")]),
-            (
-                # Delete: what an earlier parser wrote and this one does not must go.
-                ["s3:PutObject", "s3:DeleteObject"],
-                [
-                    parsed_bucket.arn_for_objects(f"parsed/{channel}/*"),
-                    parsed_bucket.arn_for_objects(f"rejected/{channel}/*"),
-                ],
-            ),
-        ):
-            role.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources))
+        policy = iam.Policy(
+            self,
+            "Policy",
+            roles=[role],
+            statements=[
+                iam.PolicyStatement(actions=actions, resources=resources)
+                for actions, resources in (
+                    (
+                        ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+                        [self.queue.queue_arn],
+                    ),
+                    (["s3:GetObject"], [raw_bucket.arn_for_objects(f"raw/{channel}/*")]),
+                    (
+                        # Delete: what an earlier parser wrote and this one does not must go.
+                        ["s3:PutObject", "s3:DeleteObject"],
+                        [
+                            parsed_bucket.arn_for_objects(f"parsed/{channel}/*"),
+                            parsed_bucket.arn_for_objects(f"rejected/{channel}/*"),
+                        ],
+                    ),
+                    (
+                        ["logs:CreateLogStream", "logs:PutLogEvents"],
+                        [log_group.log_group_arn],
+                    ),
+                    # X-Ray has no resources to name.
+                    (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]),
+                )
+            ],
+        )
+        acknowledge_wildcards(policy, "Every key of this channel, and X-Ray, which has no ARNs.")
         self.function = lambda_.Function(
             self,
             "Function",
@@ -120,18 +139,7 @@ class ParserFunction(Construct):
                 "POWERTOOLS_METRICS_NAMESPACE": "Telemetry",
             },
         )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["xray:PutTraceSegments", "xray:PutTelemetryRecords"], resources=["*"]
-            )
-        )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
-                resources=[self.queue.queue_arn],
-            )
-        )
-        self.function.node.add_dependency(role)
+        self.function.node.add_dependency(policy)
         self.function.add_event_source(
             sources.SqsEventSource(
                 self.queue,

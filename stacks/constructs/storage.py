@@ -5,6 +5,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from stacks.acknowledgements import acknowledge
+
 # Long enough to notice that an object was overwritten or deleted by mistake.
 _NONCURRENT_RETENTION = Duration.days(30)
 
@@ -58,14 +60,14 @@ class Storage(Construct):
         raw.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
             queue_configurations=self._notifications
         )
-        # S3 tries the queue out when the bucket is made.
-        raw.node.add_dependency(queue)
+        # S3 tries the queue out when the bucket is made, so its policy must be there.
+        raw.node.add_dependency(queue.node.find_child("Policy"))
 
 
 def _bucket(
     scope: Construct, construct_id: str, retention: Duration, removal_policy: RemovalPolicy
 ) -> s3.Bucket:
-    return s3.Bucket(
+    bucket = s3.Bucket(
         scope,
         construct_id,
         encryption=s3.BucketEncryption.S3_MANAGED,
@@ -86,3 +88,9 @@ def _bucket(
             s3.LifecycleRule(expired_object_delete_marker=True),
         ],
     )
+    acknowledge(
+        bucket,
+        "AwsSolutions-S1",
+        "Only this stack's roles have access; CloudTrail data events record it where wanted.",
+    )
+    return bucket

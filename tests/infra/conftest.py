@@ -1,0 +1,59 @@
+"""The templates of every environment, as app.py makes them, synthesized once."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App, Validations
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk.assertions import Template
+from cdk_nag import AwsSolutionsChecks
+
+import contracts
+from stacks import config
+from stacks.pipeline_stack import PipelineStack
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
+ENVIRONMENTS = ("dev", "stage", "prod", "local")
+
+
+@cache
+def _synthesized(environment: str) -> Template:
+    app = App(context=CONTEXT)
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    stack = PipelineStack(
+        app,
+        "Pipeline",
+        config=config.load(CONTEXT["environments"], environment),
+        contracts=contracts.load_all(),
+        # What is in the asset is for tests/infra/test_parser_asset.py.
+        parser_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
+    )
+    app.synth()  # raises on a finding without a written reason
+    return Template.from_stack(stack)
+
+
+@pytest.fixture(params=ENVIRONMENTS)
+def template(request: pytest.FixtureRequest) -> Template:
+    """Each environment's template in turn."""
+    return _synthesized(request.param)
+
+
+@pytest.fixture
+def template_of() -> Callable[[str], Template]:
+    """One environment's template by name."""
+    return _synthesized
+
+
+@pytest.fixture
+def resources() -> Callable[[Template, str], list[dict[str, Any]]]:
+    """The properties of all resources of a type."""
+
+    def find(template: Template, type_: str) -> list[dict[str, Any]]:
+        return [found["Properties"] for found in template.find_resources(type_).values()]
+
+    return find

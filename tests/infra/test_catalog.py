@@ -1,0 +1,94 @@
+"""What Catalog promises: tables that say what the contract says."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aws_cdk.assertions import Template
+
+import contracts
+from contracts import REJECTED_FIELDS, ROW_FIELDS, Schema
+from stacks.constructs.catalog import glue_type
+from tests.infra.conftest import CONTEXT
+
+Resources = Callable[[Template, str], list[dict[str, Any]]]
+
+
+def tables_of(template: Template, resources: Resources) -> dict[str, dict[str, Any]]:
+    inputs = (table["TableInput"] for table in resources(template, "AWS::Glue::Table"))
+    return {table["Name"]: table for table in inputs}
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": "string"}, "string"),
+        ({"type": ["integer", "null"]}, "bigint"),
+        ({"type": "number"}, "double"),
+        ({"type": "boolean"}, "boolean"),
+        ({"type": "integer", "x-timestamp": "s"}, "timestamp"),
+        ({"type": "string", "format": "date-time"}, "timestamp"),
+        ({"type": "array", "items": {"type": "number"}}, "array<double>"),
+        (
+            {
+                "type": "object",
+                "properties": {
+                    "Lat": {"type": "number"},
+                    "path": {"type": "array", "items": {"type": "integer"}},
+                },
+            },
+            "struct<lat:double,path:array<bigint>>",
+        ),
+    ],
+)
+def test_each_type_of_the_contract_has_its_glue_type(schema: Any, expected: str) -> None:
+    document = {"type": "object", "properties": {"field": schema}}
+    parsed: Schema = contracts.parse("test", __import__("json").dumps(document)).fields[0].schema
+    assert glue_type(parsed) == expected
+
+
+def test_the_table_has_the_contracts_columns_then_the_pipelines_with_comments(
+    template: Template, resources: Resources
+) -> None:
+    contract = contracts.load("telemetry")
+    columns = tables_of(template, resources)["telemetry"]["StorageDescriptor"]["Columns"]
+    expected = [field.column for field in (*contract.fields, *ROW_FIELDS)]
+    assert [column["Name"] for column in columns] == expected
+    assert all(column["Comment"] for column in columns)
+    assert {"Name": "temperature", "Type": "double", "Comment": "Air temperature. [Cel]"} in columns
+
+
+def test_rejected_lines_have_a_table_of_their_own(template: Template, resources: Resources) -> None:
+    table = tables_of(template, resources)["telemetry_rejected"]
+    columns = table["StorageDescriptor"]["Columns"]
+    assert [column["Name"] for column in columns] == [field.column for field in REJECTED_FIELDS]
+    assert table["StorageDescriptor"]["SerdeInfo"]["SerializationLibrary"].endswith("JsonSerDe")
+
+
+@pytest.mark.parametrize("environment", ["dev", "stage", "prod", "local"])
+def test_partitions_are_projected_for_the_whole_life_of_the_objects(
+    environment: str, template_of: Callable[[str], Template], resources: Resources
+) -> None:
+    days = CONTEXT["environments"][environment].get("parsed_retention_days", 1095)
+    for name, table in tables_of(template_of(environment), resources).items():
+        parameters = table["Parameters"]
+        assert parameters["projection.enabled"] == "true"
+        assert parameters["projection.dt.range"] == f"NOW-{days}DAYS,NOW"
+        assert parameters["projection.hour.range"] == "0,23"
+        assert parameters["projection.hour.digits"] == "2"
+        folder = "rejected" if name.endswith("_rejected") else "parsed"
+        template_text = parameters["storage.location.template"]["Fn::Join"][1]
+        assert template_text[-1] == f"/{folder}/telemetry/dt=${{dt}}/hour=${{hour}}/"
+        assert [key["Name"] for key in table["PartitionKeys"]] == ["dt", "hour"]
+
+
+def test_queries_have_a_limit_and_a_place_for_results_that_nobody_can_override(
+    template: Template, resources: Resources
+) -> None:
+    (workgroup,) = resources(template, "AWS::Athena::WorkGroup")
+    configuration = workgroup["WorkGroupConfiguration"]
+    assert configuration["EnforceWorkGroupConfiguration"] is True
+    assert configuration["BytesScannedCutoffPerQuery"] == 100 * 2**30
+    result = configuration["ResultConfiguration"]
+    assert result["EncryptionConfiguration"] == {"EncryptionOption": "SSE_S3"}
+    assert result["OutputLocation"]["Fn::Join"][1][0] == "s3://"

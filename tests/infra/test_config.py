@@ -1,0 +1,116 @@
+"""EnvironmentConfig: what a block of cdk.json may hold, and what a mistake in it says."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stacks.config import ConfigError, EnvironmentConfig, load
+from tests.infra.conftest import CONTEXT, ENVIRONMENTS
+
+PLACE = "cdk.json: context.environments"
+GUARDED = {"account": "123456789012", "region": "eu-central-1"}
+
+
+def error_of(block: object, name: str = "dev") -> str:
+    with pytest.raises(ConfigError) as raised:
+        load({name: block}, name)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_reads_every_environment_of_cdk_json(name: str) -> None:
+    assert load(CONTEXT["environments"], name).name == name
+
+
+def test_an_empty_block_is_enough_for_dev() -> None:
+    assert load({"dev": {}}, "dev") == EnvironmentConfig(name="dev")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("account", "12345678901", "a string of 12 digits"),
+        ("account", 123456789012, "a string of 12 digits"),
+        ("account", "123456789012\n", "a string of 12 digits"),
+        ("region", "Frankfurt", "an AWS region"),
+        ("buffering_interval_seconds", 901, "an integer from 0 to 900"),
+        ("buffering_interval_seconds", "60", "an integer from 0 to 900"),
+        ("buffering_interval_seconds", True, "an integer from 0 to 900"),
+        ("buffering_interval_seconds", 1.5, "an integer from 0 to 900"),
+        ("buffering_size_mebibytes", 0, "an integer from 1 to 128"),
+        ("raw_retention_days", 0, "an integer from 1 to 36500"),
+        ("parsed_retention_days", None, "an integer from 1 to 36500"),
+        ("removal_policy", "snapshot", '"retain" or "destroy"'),
+        ("parser_memory_mebibytes", 10241, "an integer from 512 to 10240"),
+        ("parser_timeout_seconds", 901, "an integer from 10 to 900"),
+        ("parser_maximum_concurrency", 1, "an integer from 2 to 1000"),
+        ("alarm_email", "ops at example.com", "an e-mail address"),
+        ("tags", {"aws:owner": "me"}, "no key starting with aws:"),
+        ("tags", {"cost": 1}, "an object of strings"),
+        ("tags", ["cost"], "an object of strings"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_place_and_what_is_allowed(
+    key: str, value: object, expected: str
+) -> None:
+    message = error_of({key: value})
+    assert message.startswith(f"{PLACE}.dev.{key}")
+    assert expected in message
+
+
+def test_an_unknown_key_is_refused_and_the_known_ones_listed() -> None:
+    message = error_of({"buffer_interval": 60})
+    assert message.startswith(f"{PLACE}.dev.buffer_interval: unknown key")
+    assert "buffering_interval_seconds" in message
+
+
+@pytest.mark.parametrize("name", ["stage", "prod"])
+@pytest.mark.parametrize("key", ["account", "region"])
+def test_a_guarded_environment_must_name_its_account_and_region(name: str, key: str) -> None:
+    block = {other: value for other, value in GUARDED.items() if other != key}
+    assert error_of(block, name) == f"{PLACE}.{name}.{key}: missing; {name} needs it"
+
+
+@pytest.mark.parametrize("name", ["stage", "prod"])
+def test_a_guarded_environment_cannot_be_destroyed_with_its_data(name: str) -> None:
+    assert 'expected "retain"' in error_of({**GUARDED, "removal_policy": "destroy"}, name)
+
+
+@pytest.mark.parametrize("name", ["test", "", None, 3, ["dev"]])
+def test_an_unknown_environment_is_refused_and_the_known_ones_listed(name: object) -> None:
+    with pytest.raises(ConfigError, match="dev, prod"):
+        load({"dev": {}, "prod": {}}, name)
+
+
+@pytest.mark.parametrize("name", ["Dev", "my-env", "a" * 17, "1st"])
+def test_an_environment_whose_name_cannot_be_part_of_a_rule_is_refused(name: str) -> None:
+    assert error_of({}, name).startswith(f"{PLACE}.{name}")
+
+
+@pytest.mark.parametrize("environments", [None, {}, [], "dev", 1])
+def test_a_context_without_environments_is_refused(environments: object) -> None:
+    with pytest.raises(ConfigError, match="expected an object with a block"):
+        load(environments, "dev")
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+_KEYS = st.sampled_from(sorted(set(EnvironmentConfig.model_fields))) | st.text(max_size=5)
+
+
+@given(st.dictionaries(_KEYS, _JSON, max_size=3) | _JSON)
+def test_any_json_is_a_configuration_or_a_one_line_error(block: Any) -> None:
+    try:
+        loaded = load({"dev": block}, "dev")
+    except ConfigError as error:
+        message = str(error)
+        assert message.startswith(f"{PLACE}.dev")
+        assert len(message.splitlines()) == 1
+    else:
+        assert json.loads(loaded.model_dump_json(exclude_unset=True)).keys() == {"name", *block}

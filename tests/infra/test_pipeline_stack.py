@@ -1,0 +1,163 @@
+"""What the whole template promises, in every environment."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cfnlint.api
+import cfnlint.config
+import pytest
+from aws_cdk import App, Stack, Validations
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from aws_cdk.assertions import Match, Template
+from cdk_nag import AwsSolutionsChecks
+
+import contracts
+from contracts import names
+from stacks import config
+from stacks.pipeline_stack import PipelineStack
+from tests.infra.conftest import CONTEXT, ENVIRONMENTS, ROOT
+
+Resources = Callable[[Template, str], list[dict[str, Any]]]
+
+
+def stack_of(block: dict[str, Any], *channels: str, environment: str = "dev") -> Template:
+    document = (ROOT / "contracts" / "telemetry.json").read_bytes()
+    app = App()
+    stack = PipelineStack(
+        app,
+        "Pipeline",
+        config=config.load({environment: block}, environment),
+        contracts=[contracts.parse(channel, document) for channel in channels],
+        parser_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
+    )
+    return Template.from_stack(stack)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_cfn_lint_finds_nothing(
+    environment: str, template_of: Callable[[str], Template], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)  # where .cfnlintrc.yaml is
+    settings = cfnlint.config.ManualArgs(ignore_checks=["W3005", "W7001"])
+    found = cfnlint.api.lint(json.dumps(template_of(environment).to_json()), config=settings)
+    assert [str(match) for match in found] == []
+
+
+def test_a_finding_without_a_written_reason_ends_synthesis() -> None:
+    app = App()
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    s3.Bucket(Stack(app, "Careless"), "Bucket")
+    with pytest.raises(RuntimeError, match="Validation"):
+        app.synth()
+
+
+@pytest.mark.parametrize("environment", ["stage", "prod", "local"])
+def test_where_data_is_retained_there_is_no_function_but_the_parser(
+    environment: str, template_of: Callable[[str], Template], resources: Resources
+) -> None:
+    template = template_of(environment)
+    functions = resources(template, "AWS::Lambda::Function")
+    assert [function["Handler"] for function in functions] == ["telemetry_parser.handler.handler"]
+    assert not [
+        type_
+        for type_ in (r["Type"] for r in template.to_json()["Resources"].values())
+        if type_.startswith("Custom::")
+    ]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_only_what_outsiders_must_know_has_a_physical_name(
+    environment: str, template_of: Callable[[str], Template]
+) -> None:
+    named = {
+        (resource["Type"].rpartition("::")[2], value)
+        for resource in template_of(environment).to_json()["Resources"].values()
+        for key, value in resource.get("Properties", {}).items()
+        if key
+        in {
+            *("BucketName", "QueueName", "FunctionName", "RoleName", "DeliveryStreamName"),
+            *("LogGroupName", "TopicName", "AlarmName", "RuleName", "ThingGroupName"),
+        }
+        and isinstance(value, str)
+    }
+    assert named == {
+        ("TopicRule", names.rule_name(environment, "telemetry")),
+        ("ThingGroup", names.thing_group_name(environment)),
+    }
+
+
+def test_every_contract_gets_its_own_pipeline(resources: Resources) -> None:
+    template = stack_of({}, "telemetry", "events")
+    rules = resources(template, "AWS::IoT::TopicRule")
+    assert {rule["RuleName"] for rule in rules} == {"dev_telemetry", "dev_events"}
+    tables = {table["TableInput"]["Name"] for table in resources(template, "AWS::Glue::Table")}
+    assert tables == {"telemetry", "telemetry_rejected", "events", "events_rejected"}
+    notified = [
+        queue["Filter"]["S3Key"]["Rules"][0]["Value"]
+        for bucket in resources(template, "AWS::S3::Bucket")
+        for queue in bucket.get("NotificationConfiguration", {}).get("QueueConfigurations", [])
+    ]
+    assert sorted(notified) == ["raw/events/", "raw/telemetry/"]
+
+
+def test_more_channels_than_the_device_policy_holds_end_synthesis() -> None:
+    with pytest.raises(ValueError, match="at most 2048 characters"):
+        stack_of({}, *(f"channel_{number}" for number in range(20)))
+
+
+def test_every_taggable_resource_carries_the_environment_and_the_configured_tags() -> None:
+    template = stack_of({"tags": {"team": "fleet"}}, "telemetry")
+    template.has_resource_properties(
+        "AWS::SQS::Queue",
+        {
+            "Tags": Match.array_with(
+                [{"Key": "environment", "Value": "dev"}, {"Key": "team", "Value": "fleet"}]
+            )
+        },
+    )
+
+
+def test_alarms_go_to_the_address_that_is_configured(resources: Resources) -> None:
+    template = stack_of({"alarm_email": "ops@example.com"}, "telemetry")
+    template.has_resource_properties(
+        "AWS::SNS::Subscription", {"Protocol": "email", "Endpoint": "ops@example.com"}
+    )
+    alarms = resources(template, "AWS::CloudWatch::Alarm")
+    assert alarms
+    assert all(alarm["AlarmActions"] for alarm in alarms)
+
+
+def test_each_way_to_lose_data_has_an_alarm(template: Template, resources: Resources) -> None:
+    alarms = resources(template, "AWS::CloudWatch::Alarm")
+    assert {alarm["MetricName"] for alarm in alarms} == {
+        "DeliveryToS3.DataFreshness",
+        "ApproximateAgeOfOldestMessage",
+        "ApproximateNumberOfMessagesVisible",
+        "Errors",
+    }
+
+
+def test_the_app_says_in_one_line_what_is_wrong_with_the_environment(tmp_path: Path) -> None:
+    import subprocess  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "app.py")],
+        env={
+            "PATH": str(Path(sys.executable).parent),
+            "PYTHONPATH": str(ROOT),
+            "CDK_CONTEXT_JSON": json.dumps({**CONTEXT, "env": "production"}),
+            "CDK_OUTDIR": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "error: -c env=production: expected one of the environments in cdk.json: "
+        "dev, local, prod, stage"
+    )

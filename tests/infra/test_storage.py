@@ -1,0 +1,98 @@
+"""What Storage and the catalog's result bucket promise about every bucket."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aws_cdk.assertions import Match, Template
+
+from tests.infra.conftest import CONTEXT
+
+Resources = Callable[[Template, str], list[dict[str, Any]]]
+
+
+def test_every_bucket_is_private_encrypted_versioned_and_owner_enforced(
+    template: Template,
+) -> None:
+    template.all_resources_properties(
+        "AWS::S3::Bucket",
+        {
+            "PublicAccessBlockConfiguration": {
+                "BlockPublicAcls": True,
+                "BlockPublicPolicy": True,
+                "IgnorePublicAcls": True,
+                "RestrictPublicBuckets": True,
+            },
+            "BucketEncryption": Match.object_like(
+                {"ServerSideEncryptionConfiguration": Match.any_value()}
+            ),
+            "VersioningConfiguration": {"Status": "Enabled"},
+            "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        },
+    )
+
+
+def test_every_bucket_refuses_requests_without_tls(
+    template: Template, resources: Resources
+) -> None:
+    buckets = template.find_resources("AWS::S3::Bucket")
+    policies = resources(template, "AWS::S3::BucketPolicy")
+    refusing = {
+        policy["Bucket"]["Ref"]
+        for policy in policies
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+        and statement["Action"] == "s3:*"
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    }
+    assert refusing == set(buckets)
+
+
+@pytest.mark.parametrize("environment", ["dev", "stage", "prod"])
+def test_objects_live_as_long_as_the_environment_says(
+    environment: str, template_of: Callable[[str], Template], resources: Resources
+) -> None:
+    block = CONTEXT["environments"][environment]
+    days = {
+        rule["ExpirationInDays"]
+        for bucket in resources(template_of(environment), "AWS::S3::Bucket")
+        for rule in bucket["LifecycleConfiguration"]["Rules"]
+        if "ExpirationInDays" in rule
+    }
+    raw, parsed = block.get("raw_retention_days", 365), block.get("parsed_retention_days", 1095)
+    assert days == {raw, parsed, 7}  # 7: Athena's results
+
+
+def test_old_versions_and_broken_uploads_go_in_every_bucket(
+    template: Template, resources: Resources
+) -> None:
+    for bucket in resources(template, "AWS::S3::Bucket"):
+        rules = bucket["LifecycleConfiguration"]["Rules"]
+        assert any("NoncurrentVersionExpiration" in rule for rule in rules)
+        assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+
+
+@pytest.mark.parametrize(
+    ("environment", "policy"), [("dev", "Delete"), ("stage", "Retain"), ("prod", "Retain")]
+)
+def test_deleting_the_stack_keeps_the_data_where_it_must(
+    environment: str, policy: str, template_of: Callable[[str], Template]
+) -> None:
+    buckets = template_of(environment).find_resources("AWS::S3::Bucket").values()
+    assert {bucket["DeletionPolicy"] for bucket in buckets} == {policy}
+
+
+def test_only_raw_objects_are_announced_and_only_after_the_queue_lets_them(
+    template: Template,
+) -> None:
+    announcing = {
+        name: bucket
+        for name, bucket in template.find_resources("AWS::S3::Bucket").items()
+        if "NotificationConfiguration" in bucket["Properties"]
+    }
+    ((_, bucket),) = announcing.items()
+    (queue,) = bucket["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
+    assert queue["Event"] == "s3:ObjectCreated:*"
+    assert queue["Filter"]["S3Key"]["Rules"] == [{"Name": "prefix", "Value": "raw/telemetry/"}]
+    policies = template.find_resources("AWS::SQS::QueuePolicy")
+    assert set(bucket["DependsOn"]) & set(policies)
