@@ -1,0 +1,171 @@
+"""Split one message's payload into readings, each checked against the contract.
+
+Pure: bytes in, values out. A payload is decoded and checked in one pass; only when that fails is it
+taken apart, so that a bad reading costs its own row and not its neighbours'.
+
+Of a key that appears twice in one object the last value wins, which RFC 8259 (section 4) leaves
+open; every one of them must fit. Unknown fields must be JSON and UTF-8, and are not looked at.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from contracts import Contract
+from telemetry_parser.limits import Limits
+from telemetry_parser.reading_types import check, reading_type
+from telemetry_parser.reasons import MessageError, ReasonClass, Rejection, describe
+
+_FIRST = range(1)
+_JSON_SPACE = b" \t\n\r"
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},"]', re.DOTALL)
+_SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+class Readings(NamedTuple):
+    """What one payload holds; every reading of it is in ``values`` or in ``rejections``.
+
+    Attributes:
+        values: The readings that fit; instances of ``reading_type(contract)``.
+        indexes: 0-based place of each value in the message.
+        rejections: The others, in order.
+    """
+
+    values: list[Any]
+    indexes: Sequence[int]
+    rejections: Sequence[Rejection]
+
+
+class ReadingDecoder:
+    """Decodes payloads of one contract: one reading, or an array of them."""
+
+    def __init__(self, contract: Contract, limits: Limits) -> None:
+        self._limits = limits
+        reading = reading_type(contract)
+        self._one = msgspec.json.Decoder(reading, dec_hook=check)
+        self._many = msgspec.json.Decoder(list[reading], dec_hook=check)  # type: ignore[valid-type]  # made at run time
+        self._raw = msgspec.json.Decoder(msgspec.Raw)
+        self._raw_items = msgspec.json.Decoder(list[msgspec.Raw])
+
+    def decode(self, payload: bytes, *, most_rejections: int) -> Readings:
+        """Return every reading of ``payload``, or why it is not one.
+
+        Args:
+            payload: JSON, in UTF-8.
+            most_rejections: If more readings than this do not fit, the message is rejected whole.
+
+        Raises:
+            MessageError: The message is rejected whole: it is not JSON, is cut short, holds
+                no reading, or exceeds a limit.
+        """
+        self._check_values(payload)
+        is_array = payload.lstrip(_JSON_SPACE).startswith(b"[")
+        if _is_utf8(payload):
+            with contextlib.suppress(ValueError, RecursionError):
+                if not is_array:
+                    return Readings([self._one.decode(payload)], _FIRST, ())
+                if values := self._many.decode(payload):
+                    return Readings(values, range(len(values)), ())
+        return self._decode_each(payload, is_array=is_array, most_rejections=most_rejections)
+
+    def _check_values(self, payload: bytes) -> None:
+        limit = self._limits.max_message_values
+        # No payload holds more values than bytes; most need not be counted.
+        if len(payload) > limit and sum(map(payload.count, (b",", b"{", b"["))) > limit:
+            raise MessageError(ReasonClass.LIMIT, f"expected at most MAX_MESSAGE_VALUES, {limit:,}")
+
+    def _decode_each(self, payload: bytes, *, is_array: bool, most_rejections: int) -> Readings:
+        values: list[Any] = []
+        indexes: list[int] = []
+        rejections: list[Rejection] = []
+        for index, item in enumerate(self._take_apart(payload, is_array=is_array)):
+            reading = self._decode_one(index, item)
+            if isinstance(reading, Rejection):
+                rejections.append(reading)
+                if len(rejections) > most_rejections:
+                    raise MessageError(
+                        ReasonClass.LIMIT,
+                        f"more than {most_rejections:,} readings do not fit, and their copies "
+                        "of the raw line would exceed MAX_REJECTED_BYTES",
+                    )
+            else:
+                values.append(reading)
+                indexes.append(index)
+        if not values and not rejections:
+            raise MessageError(ReasonClass.JSON, "expected a reading, got an empty array")
+        return Readings(values, indexes, rejections)
+
+    def _decode_one(self, index: int, item: bytes) -> Any:
+        if not _is_utf8(item):
+            return Rejection(ReasonClass.JSON, "expected UTF-8", "$", index)
+        try:
+            return self._one.decode(item)
+        except msgspec.ValidationError as error:
+            return Rejection(ReasonClass.CONTRACT, *describe(error), index)
+        except RecursionError:
+            return Rejection(ReasonClass.JSON, "nested too deeply", "$", index)
+        except msgspec.DecodeError:  # all that _take_apart leaves
+            return Rejection(ReasonClass.JSON, "a string holds half a surrogate pair", "$", index)
+
+    def _take_apart(self, payload: bytes, *, is_array: bool) -> Iterator[bytes]:
+        try:
+            items = self._raw_items.decode(payload) if is_array else [self._raw.decode(payload)]
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        else:
+            yield from map(bytes, items)
+            return
+        # Half a surrogate pair or deep nesting in one reading fails the whole array; without
+        # them, does it read?
+        for item in _split(payload) if is_array else (payload,):
+            with contextlib.suppress(RecursionError):
+                try:
+                    self._raw.decode(_SURROGATE.sub(rb"\1\\ufffd", item))
+                except msgspec.DecodeError:
+                    raise _not_json() from None
+            yield item
+
+
+def _not_json() -> MessageError:
+    return MessageError(ReasonClass.JSON, "expected whole JSON, one reading or an array of them")
+
+
+def _is_utf8(payload: bytes) -> bool:
+    if payload.isascii():
+        return True
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _split(array: bytes) -> Iterator[bytes]:
+    """Yield the items of a JSON array by its brackets and strings alone, without recursion.
+
+    Raises:
+        MessageError: The brackets do not close, or something follows them.
+    """
+    depth = start = 0
+    for token in _STRUCTURE.finditer(array):
+        match token[0]:
+            case b"[" | b"{":
+                depth += 1
+                if depth == 1:
+                    start = token.end()
+            case b"]" | b"}":
+                depth -= 1
+                if depth == 0:
+                    yield array[start : token.start()]
+                    if array[token.end() :].strip(_JSON_SPACE):
+                        raise _not_json()
+                    return
+            case b"," if depth == 1:
+                yield array[start : token.start()]
+                start = token.end()
+            case b'"':
+                raise _not_json()
+    raise _not_json()

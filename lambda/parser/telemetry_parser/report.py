@@ -1,0 +1,64 @@
+"""Tell CloudWatch what happened: one structured log line and one set of metrics an object.
+
+Nothing that a device sent is told, but names of fields that ``unknown_fields`` lets through.
+"""
+
+import traceback
+from dataclasses import asdict
+
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+from telemetry_parser.events import EventError, ParsedObject
+from telemetry_parser.limits import ObjectError
+
+
+class PowertoolsReport:
+    """Logs as JSON, and metrics in CloudWatch's embedded metric format.
+
+    Metrics: ``ReadingsParsed``, ``ReadingsRejected``, ``Rejected…`` for each class of reason that
+    occurred (``RejectedContract``, ``RejectedJson``, …), ``BatchAge``, ``ParseDuration``,
+    ``RawBytes``, ``UnknownFields``; ``ObjectsFailed`` when one goes back to the queue.
+    """
+
+    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+        self._logger = logger
+        self._metrics = metrics
+
+    def parsed(self, parsed: ParsedObject) -> None:
+        """Tell of an object whose outputs are in place."""
+        result = parsed.result
+        add = self._metrics.add_metric
+        add("ReadingsParsed", MetricUnit.Count, result.readings_parsed)
+        add("ReadingsRejected", MetricUnit.Count, result.readings_rejected)
+        for reason_class, count in result.rejected_by.items():
+            add(f"Rejected{reason_class.capitalize()}", MetricUnit.Count, count)
+        if parsed.batch_age_seconds is not None:
+            add("BatchAge", MetricUnit.Seconds, parsed.batch_age_seconds)
+        add("ParseDuration", MetricUnit.Milliseconds, 1000 * parsed.seconds)
+        add("RawBytes", MetricUnit.Bytes, result.raw_bytes)
+        unknown = len(result.unknown_fields) + result.unknown_fields_unnamed
+        add("UnknownFields", MetricUnit.Count, unknown)
+        self._metrics.flush_metrics()
+        more = {key: value for key, value in asdict(parsed).items() if key != "result"}
+        self._logger.info("parsed", extra=asdict(result) | more)
+
+    def failed(self, message_id: str, error: Exception) -> None:
+        """Tell of an SQS message that goes back to the queue."""
+        self._metrics.add_metric("ObjectsFailed", MetricUnit.Count, 1)
+        self._metrics.flush_metrics()
+        # Where an error that we did not foresee came from is safe to tell; its text may not be.
+        known = isinstance(error, (EventError, ObjectError))
+        self._logger.error(
+            "failed",
+            extra={
+                "sqs_message_id": message_id,
+                "error_type": type(error).__name__,
+                "reason": str(error) if known else None,
+                "stack": None if known else traceback.format_tb(error.__traceback__),
+            },
+        )
+
+    def ignored(self, message_id: str, reason: str) -> None:
+        """Tell of an SQS message in which there is nothing to parse."""
+        self._logger.info("ignored", extra={"sqs_message_id": message_id, "reason": reason})

@@ -1,0 +1,74 @@
+"""Which names devices send that the contract does not know, at a bounded cost.
+
+One message in 64 is looked at, the first among them, until 1,000 were: about one part in a
+hundred of the parser's time. A name is the device's to choose, so only plain ones are passed on,
+and few.
+"""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from contracts import Contract, Schema
+
+_ONE_IN = 64
+_MOST_MESSAGES = 1_000
+_MOST_PAYLOAD_BYTES = 256 * 1024
+_MOST_NAMES = 20
+_MOST_UNNAMED = 1_000
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+
+
+class UnknownFields:
+    """Collects names outside ``contract``, those in nested objects as ``outer.inner``."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._schema = contract.schema
+        self._messages = 0
+        self._names: set[str] = set()
+        self._unnamed: set[str] = set()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """At most 20 names, each of at most 64 letters, digits, ``_``, ``.`` and ``-``; sorted."""
+        return tuple(sorted(self._names))
+
+    @property
+    def unnamed(self) -> int:
+        """How many more there were, up to 1,000."""
+        return len(self._unnamed)
+
+    def sample(self, payload: bytes) -> None:
+        """Look at the payload of a message that was parsed, if it is one message's turn."""
+        turn, self._messages = self._messages, self._messages + 1
+        if turn % _ONE_IN or turn >= _ONE_IN * _MOST_MESSAGES or len(payload) > _MOST_PAYLOAD_BYTES:
+            return
+        try:
+            content = msgspec.json.decode(payload)
+        except (ValueError, RecursionError):  # one of its readings was rejected for it
+            return
+        for reading in content if isinstance(content, list) else (content,):
+            for name in _unknown(self._schema, reading):
+                self._note(name)
+
+    def _note(self, name: str) -> None:
+        if name in self._names:
+            return
+        if len(self._names) < _MOST_NAMES and _PLAIN.fullmatch(name):
+            self._names.add(name)
+        elif len(self._unnamed) < _MOST_UNNAMED:
+            self._unnamed.add(name)
+
+
+def _unknown(schema: Schema, value: object) -> Iterator[str]:
+    if isinstance(value, dict) and schema.kind == "object":
+        known = {field.name: field.schema for field in schema.fields}
+        for name in value:
+            if name not in known:
+                yield name
+            else:
+                yield from (f"{name}.{inner}" for inner in _unknown(known[name], value[name]))
+    elif isinstance(value, list) and schema.items is not None:
+        for item in value:
+            yield from _unknown(schema.items, item)

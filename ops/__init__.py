@@ -1,0 +1,1 @@
+"""What an operator does: each command is `python -m ops.NAME`."""

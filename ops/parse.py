@@ -1,0 +1,192 @@
+"""Parse raw batch files on disk, with the very code that the Lambda function runs.
+
+For each FILE (gzip or plain NDJSON, as in the raw bucket) this writes to DIR what there is of
+STEM.parquet and STEM.rejected.ndjson.gz, and removes the one that an earlier run left and this
+one does not write. STEM is the file's name without .ndjson.gz, .ndjson or .gz. Rows and rejected
+lines name FILE, as given, as their raw_key. An output appears under its name only when complete.
+
+A FILE that cannot be read to its end is an error, exit status 1; the others are parsed all the
+same.
+"""
+
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from telemetry_parser.batch import Parser, Result
+from telemetry_parser.limits import ObjectError
+
+import contracts
+from device.cli import Command
+
+_SUFFIXES = (".ndjson.gz", ".ndjson", ".gz")
+_FILE_FAILED = 1  # click has 2 for options and arguments that make no sense
+
+
+class FileError(Exception):
+    """One file could not be parsed; the message names it and says why."""
+
+
+def parse_file(parser: Parser, path: Path, folder: Path) -> Result:
+    """Parse one file into ``folder``.
+
+    Raises:
+        FileError: It cannot be read to its end, or an output cannot be written. What an earlier
+            run left is then still there.
+    """
+    parquet, rejected = _outputs(path, folder)
+    try:
+        # Beside the outputs, so that moving a file there is a rename.
+        with path.open("rb") as raw, tempfile.TemporaryDirectory(dir=folder, prefix=".") as hidden:
+            new_parquet, new_rejected = Path(hidden, parquet.name), Path(hidden, rejected.name)
+            result = parser.parse(
+                raw, raw_key=str(path), parquet_path=new_parquet, rejected_path=new_rejected
+            )
+            if result.readings_parsed:
+                new_parquet.replace(parquet)
+            if result.readings_rejected:
+                new_rejected.replace(rejected)
+        if not result.readings_parsed:
+            parquet.unlink(missing_ok=True)
+        if not result.readings_rejected:
+            rejected.unlink(missing_ok=True)
+    except ObjectError as error:
+        raise FileError(f"{path}: {error}") from error
+    except OSError as error:
+        raise FileError(f"{error.filename or path}: {error.strerror or error}") from error
+    return result
+
+
+def stem(path: Path) -> str:
+    """The name of ``path`` without what says that it is a batch."""
+    for suffix in _SUFFIXES:
+        if path.name.endswith(suffix) and path.name != suffix:
+            return path.name.removesuffix(suffix)
+    return path.name
+
+
+def _outputs(path: Path, folder: Path) -> tuple[Path, Path]:
+    return folder / f"{stem(path)}.parquet", folder / f"{stem(path)}.rejected.ndjson.gz"
+
+
+def _load(contract: str) -> contracts.Contract:
+    if not contract.endswith(".json"):
+        return contracts.load(contract)
+    path = Path(contract)
+    try:
+        return contracts.parse(path.stem, path.read_bytes())
+    except OSError as error:
+        raise contracts.ContractError(f"{path}: {error.strerror}") from error
+
+
+def _check_stems(files: Sequence[Path]) -> None:
+    for name, count in Counter(map(stem, files)).items():
+        if count > 1:
+            same = ", ".join(str(path) for path in files if stem(path) == name)
+            raise click.UsageError(
+                f"expected files whose outputs differ in name, got {same}; "
+                "run them apart, each with its own --out"
+            )
+
+
+def _summary(results: Sequence[Result], failed: int) -> dict[str, object]:
+    return {
+        "messages": sum(result.messages for result in results),
+        "readings": sum(result.readings for result in results),
+        "parsed": sum(result.readings_parsed for result in results),
+        "rejected": sum(result.readings_rejected for result in results),
+        "failed_files": failed,
+        "files": [asdict(result) for result in results],
+    }
+
+
+def _table(results: Sequence[Result]) -> Table:
+    table = Table(show_edge=False, show_footer=len(results) > 1)
+    table.add_column("file", "all", overflow="fold")
+    for title, values in (
+        ("messages", [result.messages for result in results]),
+        ("readings", [result.readings for result in results]),
+        ("parsed", [result.readings_parsed for result in results]),
+        ("rejected", [result.readings_rejected for result in results]),
+    ):
+        table.add_column(title, f"{sum(values):,}", justify="right")
+    table.add_column("rejected for")
+    for result in results:
+        table.add_row(
+            result.raw_key,
+            f"{result.messages:,}",
+            f"{result.readings:,}",
+            f"{result.readings_parsed:,}",
+            f"{result.readings_rejected:,}",
+            ", ".join(f"{name} {count:,}" for name, count in result.rejected_by.items()),
+        )
+    return table
+
+
+@click.command(cls=Command, help=__doc__)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--contract",
+    "contract_name",
+    metavar="NAME",
+    required=True,
+    help="A channel, such as telemetry, or the path of a contract's .json file.",
+)
+@click.option(
+    "--out",
+    "folder",
+    metavar="DIR",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the outputs; made if it is not there.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Of the summary on stdout; json has messages, readings, parsed and rejected.",
+)
+def main(*, files: tuple[Path, ...], contract_name: str, folder: Path, format_: str) -> None:
+    """Parse ``files`` and print a summary."""
+    _check_stems(files)
+    try:
+        parser = Parser(_load(contract_name))
+    except contracts.ContractError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"{folder}: {error.strerror}") from error
+    results: list[Result] = []
+    errors = 0
+    stderr = Console(stderr=True)
+    for path in track(files, "parsing", console=stderr, disable=not stderr.is_terminal):
+        try:
+            results.append(parse_file(parser, path, folder))
+        except FileError as error:
+            errors += 1
+            click.echo(f"error: {error}", err=True)
+    if format_ == "json":
+        click.echo(json.dumps(_summary(results, errors), ensure_ascii=False))
+    elif results:
+        Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(
+            _table(results)
+        )
+    if errors:
+        raise SystemExit(_FILE_FAILED)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m ops.parse")
