@@ -218,6 +218,7 @@ def _local_session(root: Path) -> boto3.Session:
     overrides = session.get_component("config_store")
     for name in ("endpoint_url", "ca_bundle"):
         overrides.set_config_variable(name, profile[name])
+    overrides.set_config_variable("ignore_configured_endpoint_urls", False)  # as that variable may
     return boto3.Session(botocore_session=session, region_name=profile["region"])
 
 
@@ -264,7 +265,7 @@ def explained(environment: str) -> Iterator[None]:
         ) from None
     except exceptions.ClientError as error:
         raise _explained_answer(environment, error) from None
-    except exceptions.HTTPClientError as error:  # connection refused, DNS, TLS, timeouts
+    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
         raise _unreachable(environment, error) from None
     except exceptions.BotoCoreError as error:
         raise AwsError(f"AWS could not be used for {environment}: {_line(error)}") from None

@@ -19,10 +19,12 @@ from contracts import INT64_MAX, INT64_MIN, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, 
 
 _SHOWN_CHARACTERS = 60
 
-# https://www.rfc-editor.org/rfc/rfc3339#section-5.6, to the second; no leap seconds, which no
-# reader of the stored timestamps can hold.
+# https://www.rfc-editor.org/rfc/rfc3339#section-5.6, without leap seconds, which no reader of the
+# stored timestamps can hold.
 _DATE_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:[0-5]\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"(?P<day>\d{4}-\d\d-\d\d)T(?P<time>([01]\d|2[0-3]):[0-5]\d:[0-5]\d)(\.\d+)?"
+    r"(?P<offset>Z|[+-]([01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 )
 
 
@@ -44,6 +46,8 @@ class ReadingCheck:
         """
         value = parse_json(payload)
         if isinstance(value, list):
+            if not value:
+                raise ReadingError("$: expected a reading, got an empty array")
             for index, reading in enumerate(value):
                 self._check_reading(f"$[{index}]", reading)
         else:
@@ -58,17 +62,36 @@ class ReadingCheck:
 
 
 def parse_json(payload: bytes) -> Any:
-    """Parse ``payload`` as JSON and nothing else: UTF-8, no NaN, no Infinity.
+    """Parse ``payload`` as JSON that no reader takes differently.
+
+    That is UTF-8, without NaN, Infinity, a key twice in one object, or half a surrogate pair.
 
     Raises:
-        ReadingError: It is not JSON.
+        ReadingError: It is not that.
     """
     try:
-        return json.loads(payload.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(
+            payload.decode(),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+        if b"\\u" in payload:
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ReadingError("$: nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ReadingError("$: a string holds half a surrogate pair") from None
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError among them
         raise ReadingError(f"$: expected JSON: {error}") from None
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key appears twice in one object")
+    return value
 
 
 def _refuse_constant(name: str) -> None:
@@ -111,14 +134,13 @@ _FORMATS = FormatChecker(formats=())
 @_FORMATS.checks("date-time")
 def _is_date_time(value: object) -> bool:
     if not isinstance(value, str):
-        return True
-    if not _DATE_TIME.fullmatch(value):
+        return True  # "type" says so
+    match = _DATE_TIME.fullmatch(value.upper())
+    if match is None:
         return False
     try:
-        # To the second: digits after the sixth would make it fail, or round into the year 10000.
-        seconds = re.sub(r"\.\d+", "", value.upper())
-        datetime.fromisoformat(seconds).astimezone(UTC)
-    except (ValueError, OverflowError):
+        datetime.fromisoformat("{day}T{time}{offset}".format(**match.groupdict())).astimezone(UTC)
+    except (ValueError, OverflowError):  # no such day; or not within the years 1 to 9999 in UTC
         return False
     return True
 

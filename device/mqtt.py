@@ -224,7 +224,8 @@ class Connection:
         if client is None:
             return
         client.stop()
-        self._stopped.wait(_CLOSE_TIMEOUT_SECONDS)
+        if self._connected:  # else there is nothing to wait for, and it may take long
+            self._stopped.wait(_CLOSE_TIMEOUT_SECONDS)
         # The SDK completes what it knew of when it stopped; a message may have come after that.
         with self._lock:
             pending = list(self._pending)

@@ -16,6 +16,7 @@ The credentials need these permissions: ``cloudformation:DescribeStacks`` and, o
 ``UpdateCertificate``.
 """
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -54,8 +55,12 @@ def provision(
     broker = environment.broker()
     folder = identity.folder_of(environment.name, thing_name, environment.root)
     identity.make_folder(folder, environment.root)
-    with _only_one(folder), aws.explained(environment.name):
-        return _Provisioning(environment, broker, thing_name, folder, report).run()
+    try:
+        with _only_one(folder), aws.explained(environment.name):
+            return _Provisioning(environment, broker, thing_name, folder, report).run()
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # refused before anything was made: it is empty
 
 
 @contextmanager

@@ -334,7 +334,9 @@ def _folder(environment: str | None, thing_name: str | None, folder: Path | None
 def _from_file(
     file: BinaryIO, file_format: str | None, contract: Contract, *, verbatim: bool
 ) -> Source:
-    if (file_format or ("csv" if file.name.endswith(".csv") else "ndjson")) == "csv":
+    if file_format is None:
+        file_format = "csv" if str(getattr(file, "name", "")).endswith(".csv") else "ndjson"
+    if file_format == "csv":
         return readings.from_csv(file, contract)
     return readings.from_ndjson(file, verbatim=verbatim)
 

@@ -1,0 +1,250 @@
+"""Stand-ins for AWS IoT and the broker that keep state, and that can fail at any step."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import boto3
+from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from device.aws import AwsEnvironment
+from device.errors import ConnectionFailed
+from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
+
+ACCOUNT, REGION = "123456789012", "eu-central-1"
+
+
+class Killed(BaseException):
+    """What happens to a process in the middle of a step."""
+
+
+class Steps:
+    """Counts the steps of a run, and kills it at one of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.kill_at: int | None = None
+
+    def tick(self) -> None:
+        self.count += 1
+        if self.count == self.kill_at:
+            raise Killed
+
+    def run_until(self, step: int | None) -> None:
+        self.count, self.kill_at = 0, step
+
+
+class NotFoundError(ClientError):
+    def __init__(self, operation: str) -> None:
+        error = {"Error": {"Code": "ResourceNotFoundException", "Message": "not found"}}
+        super().__init__(cast("Any", error), operation)
+
+
+class _Exceptions:
+    ResourceNotFoundException = NotFoundError
+
+
+@dataclass
+class FakeIot:
+    """AWS IoT's registry. A tick before and after each change: the answer may be lost."""
+
+    steps: Steps = field(default_factory=Steps)
+    certificates: dict[str, dict[str, Any]] = field(default_factory=dict)
+    things: dict[str, set[str]] = field(default_factory=dict)  # to ARNs of principals
+    groups: dict[str, set[str]] = field(default_factory=lambda: {"dev_devices": set()})
+    policies: dict[str, set[str]] = field(default_factory=lambda: {"dev_device": set()})
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    exceptions = _Exceptions
+
+    def __post_init__(self) -> None:
+        self._ca_key = ec.generate_private_key(ec.SECP256R1())
+
+    def _called(self, operation: str, **arguments: Any) -> None:
+        self.calls.append((operation, arguments))
+        self.steps.tick()
+
+    def describe_endpoint(self, **arguments: Any) -> dict[str, Any]:
+        self._called("describe_endpoint", **arguments)
+        return {"endpointAddress": "abc-ats.iot.eu-central-1.amazonaws.com"}
+
+    def create_certificate_from_csr(self, **arguments: Any) -> dict[str, Any]:
+        self._called("create_certificate_from_csr", **arguments)
+        request = x509.load_pem_x509_csr(arguments["certificateSigningRequest"].encode())
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(request.subject)
+            .issuer_name(x509.Name([]))
+            .public_key(request.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
+            .not_valid_after(datetime(2049, 12, 31, tzinfo=UTC))
+            .sign(self._ca_key, hashes.SHA256())
+        )
+        pem = certificate.public_bytes(Encoding.PEM).decode()
+        identifier = sha256(pem.encode()).hexdigest()
+        record = {
+            "certificateId": identifier,
+            "certificateArn": f"arn:aws:iot:{REGION}:{ACCOUNT}:cert/{identifier}",
+            "certificatePem": pem,
+            "status": "ACTIVE" if arguments["setAsActive"] else "INACTIVE",
+            "creationDate": datetime.now(UTC),
+        }
+        self.certificates[identifier] = record
+        self.steps.tick()
+        return record
+
+    def describe_certificate(self, **arguments: Any) -> dict[str, Any]:
+        self._called("describe_certificate", **arguments)
+        if arguments["certificateId"] not in self.certificates:
+            raise NotFoundError("DescribeCertificate")
+        return {"certificateDescription": self.certificates[arguments["certificateId"]]}
+
+    def update_certificate(self, **arguments: Any) -> None:
+        self._called("update_certificate", **arguments)
+        self.certificates[arguments["certificateId"]]["status"] = arguments["newStatus"]
+        self.steps.tick()
+
+    def create_thing(self, **arguments: Any) -> None:
+        self._called("create_thing", **arguments)
+        self.things.setdefault(arguments["thingName"], set())
+        self.steps.tick()
+
+    def attach_policy(self, **arguments: Any) -> None:
+        self._called("attach_policy", **arguments)
+        if arguments["policyName"] not in self.policies:
+            raise NotFoundError("AttachPolicy")
+        self.policies[arguments["policyName"]].add(arguments["target"])
+        self.steps.tick()
+
+    def attach_thing_principal(self, **arguments: Any) -> None:
+        self._called("attach_thing_principal", **arguments)
+        self.things[arguments["thingName"]].add(arguments["principal"])
+        self.steps.tick()
+
+    def add_thing_to_thing_group(self, **arguments: Any) -> None:
+        self._called("add_thing_to_thing_group", **arguments)
+        if arguments["thingGroupName"] not in self.groups:
+            raise NotFoundError("AddThingToThingGroup")
+        self.groups[arguments["thingGroupName"]].add(arguments["thingName"])
+        self.steps.tick()
+
+    def get_paginator(self, operation: str) -> "_Paginator":
+        return _Paginator(self, operation)
+
+    def pages(self, operation: str, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        self._called(operation, **arguments)
+        match operation:
+            case "list_certificates":
+                # One to a page, and newest first, as asked for.
+                for record in reversed(self.certificates.values()):
+                    yield {"certificates": [record]}
+            case "list_thing_principals":
+                if arguments["thingName"] not in self.things:
+                    raise NotFoundError("ListThingPrincipals")
+                yield {"principals": sorted(self.things[arguments["thingName"]])}
+            case "list_attached_policies":
+                names = [n for n, held in self.policies.items() if arguments["target"] in held]
+                yield {"policies": [{"policyName": name} for name in names]}
+            case "list_thing_groups_for_thing":
+                names = [n for n, held in self.groups.items() if arguments["thingName"] in held]
+                yield {"thingGroups": [{"groupName": name} for name in names]}
+
+    def changes(self) -> list[str]:
+        """The operations called that are not mere questions."""
+        return [name for name, _ in self.calls if not name.startswith(("list_", "describe_"))]
+
+    def add_old_certificates(self, count: int) -> None:
+        """Others' certificates, made long ago."""
+        for number in range(count):
+            identifier = f"old{number}"
+            self.certificates[identifier] = {
+                "certificateId": identifier,
+                "certificateArn": f"arn:aws:iot:{REGION}:{ACCOUNT}:cert/{identifier}",
+                "certificatePem": "not looked at",
+                "status": "INACTIVE",
+                "creationDate": datetime.now(UTC) - timedelta(days=100 - number),
+            }
+
+
+@dataclass
+class _Paginator:
+    iot: FakeIot
+    operation: str
+
+    def paginate(self, **arguments: Any) -> Iterator[dict[str, Any]]:
+        arguments.pop("PaginationConfig", None)
+        return self.iot.pages(self.operation, arguments)
+
+
+@dataclass
+class FakeCloudFormation:
+    status: str | None = "CREATE_COMPLETE"
+
+    def describe_stacks(self, **arguments: Any) -> dict[str, Any]:
+        if self.status is None:
+            message = f"Stack with id {arguments['StackName']} does not exist"
+            error = {"Error": {"Code": "ValidationError", "Message": message}}
+            raise ClientError(cast("Any", error), "DescribeStacks")
+        return {"Stacks": [{"StackStatus": self.status}]}
+
+
+@dataclass
+class FakeSession:
+    iot: FakeIot
+    cloudformation: FakeCloudFormation
+
+    def client(self, service: str, **_: Any) -> Any:
+        return {"iot": self.iot, "cloudformation": self.cloudformation}[service]
+
+
+def environment(
+    root: Path, iot: FakeIot, stack_status: str | None = "CREATE_COMPLETE"
+) -> AwsEnvironment:
+    session = FakeSession(iot, FakeCloudFormation(stack_status))
+    return AwsEnvironment("dev", cast("boto3.Session", session), ACCOUNT, REGION, root)
+
+
+class FakeConnection:
+    """A broker that answers as told: a delivery, None for no answer, or the end of all."""
+
+    def __init__(self, *answers: Delivery | ConnectionFailed | None) -> None:
+        self._answers = iter(answers)
+        self._pending: list[Future[Delivery]] = []
+        self.failure: ConnectionFailed | None = None
+        self.sent: list[tuple[str, bytes]] = []
+        self.most_pending = 0
+        self.closed = False
+
+    def connect(self) -> None:
+        pass
+
+    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+        answer = next(self._answers, ACKNOWLEDGED)
+        if isinstance(answer, ConnectionFailed):
+            self.failure = answer
+            raise answer
+        self.sent.append((topic, payload))
+        future: Future[Delivery] = Future()
+        if answer is None:
+            self._pending.append(future)
+            self.most_pending = max(self.most_pending, len(self._pending))
+        else:
+            future.set_result(answer)
+        return future
+
+    def answer_all(self, delivery: Delivery) -> None:
+        pending, self._pending = self._pending, []
+        for future in pending:
+            future.set_result(delivery)
+
+    def close(self) -> None:
+        self.closed = True
+        self.answer_all(Delivery(Outcome.UNKNOWN, "the connection was closed"))

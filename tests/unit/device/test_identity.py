@@ -1,0 +1,78 @@
+"""device.identity: what counts as an identity, and how its files are written."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from device import identity
+from device.errors import IdentityError
+from device.provision import provision
+from tests.unit.device.fakes import FakeIot, environment
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return provision(environment(tmp_path, FakeIot()), "sensor-1", lambda _: None).folder
+
+
+def test_reads_what_provisioning_wrote(folder: Path) -> None:
+    loaded = identity.load(folder)
+    assert loaded.folder == folder
+    assert json.loads((folder / "device.json").read_text())["thing_name"] == "sensor-1"
+
+
+def test_a_missing_folder_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError, match=r"run python -m device\.provision --env ENV THING"):
+        identity.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["certificate.pem", "private.key", "ca.pem", "device.json"])
+def test_names_the_missing_file(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(IdentityError, match=name):
+        identity.load(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"port": 1}', '{"\\ud800": 1}'],
+    ids=["empty", "array", "nothing", "not enough", "surrogate"],
+)
+def test_refuses_another_description(folder: Path, content: str) -> None:
+    (folder / "device.json").write_text(content)
+    with pytest.raises(IdentityError, match="expected a device's description"):
+        identity.load(folder)
+
+
+def test_refuses_a_description_of_other_types(folder: Path) -> None:
+    content = json.loads((folder / "device.json").read_text())
+    (folder / "device.json").write_text(json.dumps({**content, "port": "8883"}))
+    with pytest.raises(IdentityError, match="expected port to be int, got '8883'"):
+        identity.load(folder)
+
+
+def test_refuses_a_key_and_a_certificate_that_are_not_a_pair(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    other = provision(environment(tmp_path / "two", FakeIot()), "sensor-1", lambda _: None)
+    (folder / "private.key").write_bytes(other.key_path.read_bytes())
+    with pytest.raises(IdentityError, match="expected a pair"):
+        identity.load(folder)
+
+
+def test_never_quotes_a_broken_key(folder: Path) -> None:
+    (folder / "private.key").write_text("-----BEGIN PRIVATE KEY-----\nhalf of a secret\n")
+    with pytest.raises(IdentityError) as caught:
+        identity.load(folder)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_private_file_replaces_another_that_was_public(tmp_path: Path) -> None:
+    path = tmp_path / "private.key"
+    (tmp_path / ".private.key.new").write_text("left by a killed run, and longer")
+    (tmp_path / ".private.key.new").chmod(0o644)
+    identity.write_private(path, b"content")
+    assert path.read_bytes() == b"content"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]

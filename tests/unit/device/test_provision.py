@@ -1,0 +1,347 @@
+"""device.provision: one identity, whatever happens on the way to it."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from device import aws, identity
+from device.errors import AwsError, ExitStatus, IdentityError
+from device.identity import Identity
+from device.provision import main, provision
+from tests.unit.device.fakes import FakeIot, Killed, environment
+
+THING = "sensor-1"
+
+
+def run(root: Path, iot: FakeIot, said: list[str] | None = None) -> Identity:
+    return provision(environment(root, iot), THING, (said if said is not None else []).append)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def assert_works(root: Path, iot: FakeIot) -> None:
+    """There is one certificate, it is whole, and the identity is its."""
+    ours = [c for c in iot.certificates.values() if not c["certificateId"].startswith("old")]
+    (certificate,) = ours
+    arn = certificate["certificateArn"]
+    assert certificate["status"] == "ACTIVE"
+    assert iot.things == {THING: {arn}}
+    assert iot.policies == {"dev_device": {arn}}
+    assert iot.groups == {"dev_devices": {THING}}
+    loaded = identity.load(root / "certs" / "dev" / THING)  # sees that they are a pair
+    assert loaded.device.certificate_arn == arn
+    assert loaded.certificate_path.read_text() == certificate["certificatePem"]
+    assert sorted(files(loaded.folder)) == [
+        "ca.pem",
+        "certificate.pem",
+        "device.json",
+        "private.key",
+    ]
+
+
+def test_makes_a_complete_identity(tmp_path: Path) -> None:
+    iot = FakeIot()
+    made = run(tmp_path, iot)
+    assert_works(tmp_path, iot)
+    assert made.device.endpoint == "abc-ats.iot.eu-central-1.amazonaws.com"
+    assert made.device.port == 8883
+    assert (made.device.environment, made.device.thing_name) == ("dev", THING)
+    assert made.ca_path.read_text().count("BEGIN CERTIFICATE") == 2  # RSA and ECDSA endpoints
+
+
+def test_everything_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        folder = run(tmp_path, FakeIot()).folder
+    finally:
+        os.umask(umask)
+    for path in folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for path in (folder, folder.parent, folder.parent.parent):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_activates_the_certificate_after_everything_else(tmp_path: Path) -> None:
+    iot = FakeIot()
+    run(tmp_path, iot)
+    assert iot.changes()[0] == "create_certificate_from_csr"
+    assert iot.calls[-1][0] == "update_certificate"
+    assert dict(iot.calls)["create_certificate_from_csr"]["setAsActive"] is False
+
+
+def test_attaches_the_certificate_exclusively(tmp_path: Path) -> None:
+    iot = FakeIot()
+    run(tmp_path, iot)
+    attached = dict(iot.calls)["attach_thing_principal"]
+    assert attached["thingPrincipalType"] == "EXCLUSIVE_THING"
+
+
+def test_a_second_run_changes_nothing_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iot = FakeIot()
+    folder = run(tmp_path, iot).folder
+    before = files(folder)
+    iot.calls.clear()
+    monkeypatch.setattr(aws, "session_for", lambda _: environment(tmp_path, iot))
+    result = CliRunner().invoke(main, ["--env", "dev", THING])
+    assert result.exit_code == ExitStatus.OK
+    assert "nothing changed" in result.stderr
+    assert result.stdout == f"{folder}\n"
+    assert iot.changes() == []
+    assert files(folder) == before
+
+
+def test_the_private_key_is_told_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    iot = FakeIot()
+    monkeypatch.setattr(aws, "session_for", lambda _: environment(tmp_path, iot))
+    result = CliRunner().invoke(main, ["--env", "dev", THING])
+    key = (tmp_path / "certs/dev" / THING / "private.key").read_text()
+    told = result.output + caplog.text + repr(iot.calls)
+    secrets = key.splitlines()[1:3]  # the fourth line is of the public key
+    assert "PRIVATE KEY" not in told
+    assert not any(line in told for line in secrets)
+    others = [c for n, c in files(tmp_path / "certs/dev" / THING).items() if n != "private.key"]
+    assert not any(line.encode() in content for line in secrets for content in others)
+
+
+@pytest.fixture
+def killable(monkeypatch: pytest.MonkeyPatch) -> FakeIot:
+    """An AWS IoT whose steps, and those of writing files, can be the last ones of a run."""
+    iot = FakeIot()
+    fsync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        iot.steps.tick()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    return iot
+
+
+def test_killed_at_any_step_and_run_again_it_completes_with_one_certificate(
+    tmp_path: Path, killable: FakeIot
+) -> None:
+    step = 0
+    while True:
+        step += 1
+        root = tmp_path / str(step)
+        root.mkdir()
+        iot = FakeIot(steps=killable.steps)
+        iot.steps.run_until(step)
+        try:
+            run(root, iot)
+        except Killed:
+            iot.steps.run_until(None)
+            run(root, iot)
+            assert_works(root, iot)
+        else:
+            break
+    assert step > 25  # each call, each file
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(kills=st.lists(st.integers(1, 30), max_size=6))
+def test_killed_again_and_again_it_completes_with_one_certificate(
+    tmp_path_factory: pytest.TempPathFactory, killable: FakeIot, kills: list[int]
+) -> None:
+    root = tmp_path_factory.mktemp("root")
+    iot = FakeIot(steps=killable.steps)
+    iot.add_old_certificates(3)
+    for step in [*kills, None]:
+        iot.steps.run_until(step)
+        try:
+            run(root, iot)
+        except Killed:
+            continue
+    assert_works(root, iot)
+
+
+def test_looks_for_a_lost_certificate_only_among_recent_ones(
+    tmp_path: Path, killable: FakeIot
+) -> None:
+    iot = killable
+    iot.add_old_certificates(50)
+    ticks = 0
+    while not [c for c in iot.certificates if not c.startswith("old")]:
+        ticks += 1
+        iot.steps.run_until(ticks)
+        with pytest.raises(Killed):
+            run(tmp_path, iot)
+    iot.calls.clear()
+    iot.steps.run_until(None)
+    run(tmp_path, iot)
+    assert_works(tmp_path, iot)
+    assert "create_certificate_from_csr" not in iot.changes()
+    assert len([name for name, _ in iot.calls if name == "describe_certificate"]) == 1
+
+
+def test_mends_what_is_missing_in_aws_and_says_so(tmp_path: Path) -> None:
+    iot = FakeIot()
+    run(tmp_path, iot)
+    iot.things.clear()
+    iot.policies["dev_device"].clear()
+    iot.groups["dev_devices"].clear()
+    iot.calls.clear()
+    said: list[str] = []
+    run(tmp_path, iot, said)
+    assert_works(tmp_path, iot)
+    assert len(said) == 4
+    assert "update_certificate" not in iot.changes()
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "certificate.pem"])
+def test_restores_a_public_file_and_says_so(tmp_path: Path, name: str) -> None:
+    iot = FakeIot()
+    path = run(tmp_path, iot).folder / name
+    path.unlink()
+    said: list[str] = []
+    run(tmp_path, iot, said)
+    assert said == [f"{path}: written"]
+    assert_works(tmp_path, iot)
+
+
+def test_makes_a_readable_key_private_again(tmp_path: Path) -> None:
+    iot = FakeIot()
+    key = run(tmp_path, iot).key_path
+    key.chmod(0o644)
+    said: list[str] = []
+    run(tmp_path, iot, said)
+    assert said == [f"{key}: made private (mode 0600)"]
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_issues_a_new_certificate_when_the_old_one_was_deleted(tmp_path: Path) -> None:
+    iot = FakeIot()
+    run(tmp_path, iot)
+    iot.certificates.clear()
+    iot.things.clear()
+    iot.policies["dev_device"].clear()
+    said: list[str] = []
+    run(tmp_path, iot, said)
+    assert "no longer in dev" in said[0]
+    assert_works(tmp_path, iot)
+
+
+def test_leaves_a_deactivated_certificate_as_it_is(tmp_path: Path) -> None:
+    iot = FakeIot()
+    run(tmp_path, iot)
+    for certificate in iot.certificates.values():
+        certificate["status"] = "INACTIVE"
+    iot.calls.clear()
+    with pytest.raises(AwsError, match="got INACTIVE") as caught:
+        run(tmp_path, iot)
+    assert caught.value.status is ExitStatus.CONFLICT
+    assert iot.changes() == []
+
+
+def test_does_not_give_a_thing_a_second_certificate(tmp_path: Path) -> None:
+    iot = FakeIot()
+    run(tmp_path, iot)
+    elsewhere = tmp_path / "another-machine"
+    elsewhere.mkdir()
+    iot.calls.clear()
+    with pytest.raises(AwsError, match="copy the identity from the machine that has it") as caught:
+        run(elsewhere, iot)
+    assert caught.value.status is ExitStatus.CONFLICT
+    assert iot.changes() == []
+    assert not (elsewhere / "certs/dev" / THING).exists()
+
+
+def test_refuses_another_accounts_identity(tmp_path: Path) -> None:
+    iot = FakeIot()
+    made = run(tmp_path, iot)
+    path = made.folder / "device.json"
+    content = json.loads(path.read_text())
+    content["certificate_arn"] = content["certificate_arn"].replace("123456789012", "210987654321")
+    path.write_text(json.dumps(content))
+    with pytest.raises(AwsError, match=r"got one of 210987654321 eu-central-1") as caught:
+        run(tmp_path, iot)
+    assert caught.value.status is ExitStatus.CONFLICT
+
+
+@pytest.mark.parametrize("status", [None, "ROLLBACK_COMPLETE", "DELETE_IN_PROGRESS"])
+def test_asks_for_the_stack_before_it_makes_anything(tmp_path: Path, status: str | None) -> None:
+    iot = FakeIot()
+    with pytest.raises(AwsError, match="run cdk deploy -c env=dev") as caught:
+        provision(environment(tmp_path, iot, status), THING, print)
+    assert caught.value.status is ExitStatus.NO_STACK
+    assert iot.calls == []
+    assert not (tmp_path / "certs").exists()
+
+
+@pytest.mark.parametrize("part", ["policies", "groups"])
+def test_a_stack_without_its_policy_or_group_is_an_error_and_then_completes(
+    tmp_path: Path, part: str
+) -> None:
+    iot = FakeIot()
+    held = dict(getattr(iot, part))
+    getattr(iot, part).clear()
+    with pytest.raises(AwsError, match="which the stack makes") as caught:
+        run(tmp_path, iot)
+    assert caught.value.status is ExitStatus.NO_STACK
+    assert [c["status"] for c in iot.certificates.values()] == ["INACTIVE"]
+    getattr(iot, part).update(held)
+    run(tmp_path, iot)
+    assert_works(tmp_path, iot)
+
+
+def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    iot = FakeIot()
+    environment_ = environment(tmp_path, iot)
+
+    def while_it_runs(_: str) -> None:
+        with pytest.raises(IdentityError, match=r"another device\.provision is at work"):
+            provision(environment_, THING, print)
+
+    provision(environment_, THING, while_it_runs)
+    assert_works(tmp_path, iot)
+
+
+def test_a_lost_key_is_an_error(tmp_path: Path) -> None:
+    iot = FakeIot()
+    run(tmp_path, iot).key_path.unlink()
+    with pytest.raises(IdentityError, match=r"private\.key, got no such file"):
+        run(tmp_path, iot)
+
+
+def test_a_folder_without_its_description_is_an_error(tmp_path: Path) -> None:
+    iot = FakeIot()
+    (run(tmp_path, iot).folder / "device.json").unlink()
+    with pytest.raises(IdentityError, match="move the folder away"):
+        run(tmp_path, iot)
+
+
+def test_a_broken_journal_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "certs/dev" / THING
+    folder.mkdir(parents=True)
+    (folder / "provisioning.json").write_text("{")
+    with pytest.raises(IdentityError, match="expected a journal"):
+        run(tmp_path, FakeIot())
+
+
+def test_a_bad_thing_name_is_a_usage_error() -> None:
+    result = CliRunner().invoke(main, ["--env", "dev", "../x"])
+    assert result.exit_code == ExitStatus.USAGE
+
+
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(aws, "session_for", interrupted)
+    result = CliRunner().invoke(main, ["--env", "dev", THING])
+    assert result.exit_code == ExitStatus.INTERRUPTED
+    assert result.stderr == "interrupted; run the same command again to complete it\n"

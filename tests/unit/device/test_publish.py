@@ -1,0 +1,359 @@
+"""device.publish: every message is counted once, and the exit status tells."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from device import identity, mqtt, publish
+from device.errors import ConnectionRefused, ExitStatus, Unreachable
+from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
+from device.provision import provision
+from device.publish import Publisher, Summary, main
+from device.readings import Payload, Source, Unusable
+from tests.unit.device.fakes import FakeConnection, FakeIot, environment
+
+REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
+UNKNOWN = Delivery(Outcome.UNKNOWN, "no answer within 20 s")
+GOOD = json.dumps({"timestamp": 1, "temperature": 1, "humidity": 1, "battery": 1, "status": "ok"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return provision(environment(tmp_path, FakeIot()), "sensor-1", lambda _: None).folder
+
+
+@pytest.fixture
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs the command with a broker that answers as told."""
+
+    def run(*arguments: str, broker: FakeConnection, stdin: bytes | None = None) -> Result:
+        monkeypatch.setattr(mqtt, "Connection", lambda _: broker)
+        options = ["--identity", str(folder), *arguments]
+        return CliRunner().invoke(main, options, input=stdin)
+
+    return run
+
+
+def summary(result: Result) -> dict[str, int]:
+    (line,) = result.stdout.splitlines()
+    counts: dict[str, int] = json.loads(line)
+    return counts
+
+
+def payloads(count: int) -> Source:
+    return (Payload(f"line {number}", b"%d" % number) for number in range(count))
+
+
+def publisher(broker: FakeConnection, **options: Any) -> Publisher:
+    return Publisher(broker, "a/topic", progress=lambda _: None, invalid=lambda _: None, **options)
+
+
+def test_publishes_one_simulated_reading_to_basic_ingest(command: Callable[..., Result]) -> None:
+    broker = FakeConnection()
+    result = command(broker=broker)
+    assert result.exit_code == ExitStatus.OK
+    assert result.stdout == "published 1: 1 acknowledged, 0 refused, 0 unknown\n"
+    ((topic, payload),) = broker.sent
+    assert topic == "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
+    assert json.loads(payload)["status"] in {"ok", "low_battery", "fault"}
+    assert broker.closed
+
+
+def test_broker_means_the_plain_topic(command: Callable[..., Result]) -> None:
+    broker = FakeConnection()
+    command("--broker", broker=broker)
+    assert broker.sent[0][0] == "dt/dev/sensor-1/telemetry"
+
+
+def test_another_topic_on_request(command: Callable[..., Result]) -> None:
+    broker = FakeConnection()
+    command("--topic", "dt/dev/other/telemetry", broker=broker)
+    assert broker.sent[0][0] == "dt/dev/other/telemetry"
+
+
+@pytest.mark.parametrize(
+    ("answers", "counts", "status"),
+    [
+        pytest.param([], (3, 0, 0), ExitStatus.OK, id="acknowledged"),
+        pytest.param([ACKNOWLEDGED, REFUSED], (2, 1, 0), ExitStatus.REFUSED, id="refused"),
+        pytest.param([UNKNOWN, REFUSED], (1, 1, 1), ExitStatus.UNKNOWN, id="unknown"),
+    ],
+)
+def test_counts_what_became_of_the_messages(
+    command: Callable[..., Result],
+    answers: list[Delivery],
+    counts: tuple[int, int, int],
+    status: ExitStatus,
+) -> None:
+    result = command("--count", "3", "--format", "json", broker=FakeConnection(*answers))
+    assert summary(result) == {
+        "published": 3,
+        "acknowledged": counts[0],
+        "refused": counts[1],
+        "unknown": counts[2],
+        "invalid": 0,
+    }
+    assert result.exit_code == status
+    assert all(answer.reason in result.stderr for answer in answers)
+
+
+def test_reports_what_does_not_fit_and_publishes_the_rest(command: Callable[..., Result]) -> None:
+    broker = FakeConnection()
+    lines = f'{GOOD}\n{{"timestamp": 1.0}}\nnot json\n{GOOD}\n'.encode()
+    result = command("--file", "-", "--format", "json", broker=broker, stdin=lines)
+    assert result.exit_code == ExitStatus.INVALID
+    assert summary(result)["published"] == summary(result)["acknowledged"] == 2
+    assert summary(result)["invalid"] == 2
+    assert [payload.decode() for _, payload in broker.sent] == [GOOD, GOOD]
+    assert "line 2: $.temperature" in result.stderr
+    assert "line 3: $: expected JSON" in result.stderr
+
+
+def test_publishes_anything_verbatim_without_the_check(command: Callable[..., Result]) -> None:
+    broker = FakeConnection()
+    lines = b'{"a":  1}\r\n\x1f\x8b\xff\n'
+    command("--no-check", "--file", "-", broker=broker, stdin=lines)
+    command("--no-check", "--message", " x ", "--message", "{}", broker=broker)
+    assert [payload for _, payload in broker.sent] == [
+        b'{"a":  1}\r',
+        b"\x1f\x8b\xff",
+        b" x ",
+        b"{}",
+    ]
+
+
+def test_a_file_named_csv_is_csv(command: Callable[..., Result], tmp_path: Path) -> None:
+    broker = FakeConnection()
+    path = tmp_path / "readings.csv"
+    path.write_text("timestamp,temperature,humidity,battery,status\n1,2,3,4,ok\n1,2,3,4,bad\n")
+    result = command("--file", str(path), broker=broker)
+    assert result.exit_code == ExitStatus.INVALID
+    assert json.loads(broker.sent[0][1])["humidity"] == 3
+    assert "line 3: $.status" in result.stderr
+    as_stdin = ("--file", "-", "--file-format", "csv")
+    assert (
+        command(*as_stdin, broker=broker, stdin=path.read_bytes()).exit_code == ExitStatus.INVALID
+    )
+
+
+def test_the_same_seed_publishes_the_same_values(command: Callable[..., Result]) -> None:
+    values = []
+    for _ in range(2):
+        broker = FakeConnection()
+        command("--seed", "7", "--count", "3", broker=broker)
+        values.append([json.loads(payload)["temperature"] for _, payload in broker.sent])
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("--message", "{}", "--file", "-"), id="two inputs"),
+        pytest.param(("--message", "{}", "--count", "2"), id="count of messages"),
+        pytest.param(("--channel", "nonesuch"), id="unknown channel"),
+        pytest.param(("--count", "0"), id="nothing"),
+        pytest.param(("--rate", "0"), id="never"),
+        pytest.param(("--file", "/nonexistent"), id="no such file"),
+        pytest.param(("--topic", "dt/+/x"), id="wildcard"),
+        pytest.param(("--topic", "é" * 129), id="long topic"),
+        pytest.param(("--env", "dev"), id="two identities"),
+    ],
+)
+def test_bad_options_are_a_usage_error_before_connecting(
+    command: Callable[..., Result], arguments: tuple[str, ...]
+) -> None:
+    broker = FakeConnection()
+    result = command(*arguments, broker=broker, stdin=b"")
+    assert result.exit_code == ExitStatus.USAGE
+    assert broker.sent == []
+    assert result.stdout == ""
+
+
+def test_a_missing_identity_is_one_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--identity", str(tmp_path / "none")])
+    assert result.exit_code == ExitStatus.IDENTITY
+    assert result.stderr.startswith("error: expected an identity in")
+    assert result.stderr.count("\n") == 1
+
+
+def test_env_and_thing_name_the_folder(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def folder_of(environment_: str, thing_name: str) -> Path:
+        asked.append((environment_, thing_name))
+        return folder
+
+    monkeypatch.setattr(identity, "folder_of", folder_of)
+    monkeypatch.setattr(mqtt, "Connection", lambda _: FakeConnection())
+    assert CliRunner().invoke(main, ["--env", "dev", "--thing", "sensor-1"]).exit_code == 0
+    assert asked == [("dev", "sensor-1")]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ConnectionRefused("the broker refused"), Unreachable("nothing answers")],
+)
+def test_a_failed_connection_is_one_line_with_its_own_status(
+    command: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    failure: ConnectionRefused | Unreachable,
+) -> None:
+    broker = FakeConnection()
+
+    def refuse() -> None:
+        raise failure
+
+    monkeypatch.setattr(broker, "connect", refuse)
+    result = command(broker=broker)
+    assert result.exit_code == failure.status
+    assert result.stderr == f"error: {failure}\n"
+
+
+def test_a_connection_that_is_gone_for_good_ends_it_and_still_sums_up(
+    command: Callable[..., Result],
+) -> None:
+    gone = ConnectionRefused("another client has connected with this client id")
+    broker = FakeConnection(ACKNOWLEDGED, None, gone)
+    result = command("--count", "9", "--format", "json", broker=broker)
+    assert result.exit_code == ExitStatus.CONNECTION_REFUSED
+    assert summary(result) == {
+        "published": 2,
+        "acknowledged": 1,
+        "refused": 0,
+        "unknown": 1,
+        "invalid": 0,
+    }
+    assert "error: another client" in result.stderr
+
+
+def test_the_number_of_messages_without_an_answer_is_bounded() -> None:
+    broker = FakeConnection(*[None] * 1000)
+    answering = threading.Event()
+
+    def answer() -> None:
+        while not answering.wait(0.005):
+            broker.answer_all(ACKNOWLEDGED)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        result = publisher(broker).publish(payloads(1000))
+    finally:
+        answering.set()
+        thread.join()
+    assert result.summary == Summary(published=1000, acknowledged=1000)
+    assert broker.most_pending <= mqtt.MAX_UNACKNOWLEDGED
+
+
+def test_a_long_source_is_not_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "MAX_UNACKNOWLEDGED", 2)
+    taken: list[int] = []
+    broker = FakeConnection(None, None, None)
+
+    def source() -> Source:
+        for number in range(10):
+            taken.append(number)
+            if number == 3:  # two wait for an answer, the third has no place yet
+                pytest.fail("read ahead")
+            yield Payload("", b"")
+
+    def interrupt(_: Summary) -> None:
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish, "_INTERRUPTED_WAIT_SECONDS", 0.0)
+    told = Publisher(broker, "t", progress=interrupt, invalid=lambda _: None)
+    assert told.publish(source()).summary == Summary(published=2, unknown=2)
+
+
+def test_keeps_to_the_rate() -> None:
+    started = time.monotonic()
+    publisher(FakeConnection(), rate=50).publish(payloads(11))
+    assert time.monotonic() - started >= 0.2
+
+
+def test_ctrl_c_waits_for_answers_on_their_way_and_tells_what_was_sent(
+    command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = FakeConnection(ACKNOWLEDGED, None)
+
+    def interrupted(*_: object, **__: object) -> Iterator[Payload | Unusable]:
+        yield from payloads(2)
+        threading.Timer(0.05, broker.answer_all, [REFUSED]).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("device.readings.from_simulator", interrupted)
+    result = command("--no-check", "--format", "json", broker=broker)
+    assert result.exit_code == ExitStatus.INTERRUPTED
+    assert summary(result)["published"] == 2
+    assert summary(result)["refused"] == 1
+    assert "interrupted; the rest was not published" in result.stderr
+    assert broker.closed
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    broker = FakeConnection(None)
+
+    def interrupt_again(so_far: Summary) -> None:
+        if so_far.pending:
+            raise KeyboardInterrupt
+
+    told = Publisher(broker, "t", progress=interrupt_again, invalid=lambda _: None)
+    result = told.publish(payloads(5))
+    assert result.interrupted
+    assert result.summary == Summary(published=1, unknown=1)
+
+
+def test_no_terminal_no_bar(command: Callable[..., Result]) -> None:
+    assert command("--count", "50", broker=FakeConnection()).stderr == ""
+
+
+def test_the_private_key_is_told_to_nobody(
+    command: Callable[..., Result], folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = (folder / "private.key").read_text().splitlines()[1:3]
+    results = [
+        command(broker=FakeConnection(REFUSED)),
+        command("--message", "x", "--format", "json", broker=FakeConnection()),
+    ]
+    (folder / "ca.pem").unlink()
+    results.append(command(broker=FakeConnection()))
+    told = "".join(result.output for result in results) + caplog.text
+    assert not any(line in told for line in secret)
+    assert "PRIVATE KEY" not in told
+
+
+def test_needs_neither_boto3_nor_the_code_that_uses_it() -> None:
+    code = (
+        "import sys, device.publish; "
+        "print(*sorted({name.split('.')[0] for name in sys.modules} & {'boto3', 'botocore'}), "
+        "*[name for name in ('device.aws', 'device.provision') if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=identity.PROJECT_ROOT,
+    )
+    assert found.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("module", ["device.provision", "device.publish"])
+def test_every_command_explains_itself(module: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=identity.PROJECT_ROOT,
+    )
+    assert found.stdout.startswith(f"Usage: python -m {module}")
