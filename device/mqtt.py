@@ -18,7 +18,7 @@ from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
 from contracts.names import MAX_TOPIC_BYTES
-from device.errors import ConnectionFailed, ConnectionRefused, Unreachable
+from device.errors import ConnectionFailed, ConnectionRefused, IdentityError, Unreachable
 from device.identity import Identity
 
 # The largest payload that AWS IoT Core takes.
@@ -75,6 +75,13 @@ _CONNECT_REASONS = {
     "QUOTA_EXCEEDED": "the account has reached a limit of AWS IoT Core",
     "SERVER_BUSY": "the broker is busy; try again later",
     "SERVER_UNAVAILABLE": "the broker is not available; try again later",
+}
+# A connection that was there before may come back after these.
+_TRANSIENT_REASONS = {
+    "CONNECTION_RATE_EXCEEDED",
+    "QUOTA_EXCEEDED",
+    "SERVER_BUSY",
+    "SERVER_UNAVAILABLE",
 }
 _PUBLISH_REASONS = {
     "NOT_AUTHORIZED": "the device's policy does not allow this topic",
@@ -155,41 +162,51 @@ class Connection:
         """Connect, within about ``CONNECT_TIMEOUT_SECONDS``.
 
         Raises:
+            IdentityError: TLS cannot use the identity's files.
             ConnectionRefused: The broker answered, and said no.
             Unreachable: No broker answered.
         """
-        identity = self._identity
-        self._client = mqtt5_client_builder.mtls_from_path(
-            cert_filepath=str(identity.certificate_path),
-            pri_key_filepath=str(identity.key_path),
-            ca_filepath=str(identity.ca_path),
-            endpoint=identity.device.endpoint,
-            port=identity.device.port,  # the builder's default is 443
-            client_id=self._client_id,
-            keep_alive_interval_sec=60,
-            ping_timeout_ms=10_000,
-            connack_timeout_ms=int(CONNECT_TIMEOUT_SECONDS * 1000),
-            ack_timeout_sec=ACKNOWLEDGEMENT_TIMEOUT_SECONDS,
-            min_reconnect_delay_ms=500,
-            max_reconnect_delay_ms=5_000,
-            enable_metrics_collection=False,
-            on_lifecycle_connection_success=self._on_success,
-            on_lifecycle_connection_failure=self._on_failure,
-            on_lifecycle_disconnection=self._on_disconnection,
-            on_lifecycle_stopped=lambda _: self._stopped.set(),
-        )
+        self._client = self._build()
         try:
             self._client.start()
             # The SDK delays the news of a failed TLS handshake by up to half a minute.
             self._decided.wait(CONNECT_TIMEOUT_SECONDS)
             if not self._connected and self._failure is None:
-                self._fail(_diagnosed(identity, self._symptom))
+                self._fail(_diagnosed(self._identity, self._symptom))
         except BaseException:  # Ctrl-C too: do not leave the SDK's threads trying
             self.close()
             raise
         if self._failure is not None:
             self.close()
             raise self._failure
+
+    def _build(self) -> Any:
+        identity = self._identity
+        try:
+            return mqtt5_client_builder.mtls_from_path(
+                cert_filepath=str(identity.certificate_path),
+                pri_key_filepath=str(identity.key_path),
+                ca_filepath=str(identity.ca_path),
+                endpoint=identity.device.endpoint,
+                port=identity.device.port,  # the builder's default is 443
+                client_id=self._client_id,
+                keep_alive_interval_sec=60,
+                ping_timeout_ms=10_000,
+                connack_timeout_ms=int(CONNECT_TIMEOUT_SECONDS * 1000),
+                ack_timeout_sec=ACKNOWLEDGEMENT_TIMEOUT_SECONDS,
+                min_reconnect_delay_ms=500,
+                max_reconnect_delay_ms=5_000,
+                enable_metrics_collection=False,
+                on_lifecycle_connection_success=self._on_success,
+                on_lifecycle_connection_failure=self._on_failure,
+                on_lifecycle_disconnection=self._on_disconnection,
+                on_lifecycle_stopped=lambda _: self._stopped.set(),
+            )
+        except (AwsCrtError, RuntimeError) as error:
+            raise IdentityError(
+                f"expected files that TLS can use in {identity.folder}, got: {error}; "
+                f"{_provision(identity)}"
+            ) from None
 
     def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
         """Send a message with QoS 1; the result comes from another thread.
@@ -260,7 +277,7 @@ class Connection:
 
     def _on_failure(self, data: Any) -> None:
         code = data.connack_packet.reason_code if data.connack_packet is not None else None
-        if code is not None:
+        if code is not None and not (self._connected and code.name in _TRANSIENT_REASONS):
             self._fail(
                 ConnectionRefused(
                     f"the broker refused client id {self._client_id}: "
@@ -305,9 +322,11 @@ class Connection:
 
 
 def _reason(code: Any, known: dict[str, str]) -> str:
-    name = getattr(code, "name", "UNKNOWN_REASON")
-    text = f"{name.lower().replace('_', ' ')} ({int(code)})" if code is not None else name.lower()
-    return f"{text}: {known[name]}" if name in known else text
+    """``code`` of the SDK's enumerations in words; None is a code that it does not know."""
+    if code is None:
+        return "for a reason that this SDK does not know"
+    text = f"{code.name.lower().replace('_', ' ')} ({int(code)})"
+    return f"{text}: {known[code.name]}" if code.name in known else text
 
 
 def _provision(identity: Identity) -> str:
@@ -326,12 +345,12 @@ def _diagnosed(identity: Identity, symptom: str) -> ConnectionFailed:
     except ssl.SSLCertVerificationError as error:
         return ConnectionRefused(
             f"the broker at {address} is not one that {identity.ca_path} vouches for "
-            f"({error.verify_message}); is it the right broker, and this machine's clock right? "
+            f"({error}); is it the right broker, and this machine's clock right? "
             f"{_provision(identity)}"
         )
     except ssl.SSLError as error:
         return ConnectionRefused(
-            f"TLS with {address} failed ({error.reason or error}): the broker does not take the "
+            f"TLS with {address} failed ({error}): the broker does not take the "
             f"certificate, or it is not an MQTT broker; {_provision(identity)}"
         )
     except OSError as error:
