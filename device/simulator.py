@@ -111,7 +111,7 @@ class Simulator:
         allowed = [value for value in values if _allows(schema, value)]
         if not allowed:
             raise SimulatorError(f"{path}: no value of the enum keeps to the other limits")
-        return allowed[0] if self._random.random() < 0.9 else self._random.choice(allowed)
+        return allowed[0] if self._random.random() < 0.97 else self._random.choice(allowed)
 
     def _array(self, path: str, schema: Schema) -> list[Any]:
         assert schema.items is not None  # noqa: S101  # an array's schema always has them
@@ -169,7 +169,7 @@ class Simulator:
         if last is None:
             value = centre + self._random.uniform(-0.05, 0.05) * width
         else:
-            value = last + self._random.gauss(0, 0.01) * width + 0.02 * (centre - last)
+            value = last + self._random.gauss(0, 0.003) * width + 0.02 * (centre - last)
         self._last[path] = value = min(max(value, low), high)
         return value
 

@@ -62,6 +62,7 @@ class FakeIot:
     groups: dict[str, set[str]] = field(default_factory=lambda: {"dev_devices": set()})
     policies: dict[str, set[str]] = field(default_factory=lambda: {"dev_device": set()})
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    endpoint: str = "abc-ats.iot.eu-central-1.amazonaws.com"
     exceptions = _Exceptions
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class FakeIot:
 
     def describe_endpoint(self, **arguments: Any) -> dict[str, Any]:
         self._called("describe_endpoint", **arguments)
-        return {"endpointAddress": "abc-ats.iot.eu-central-1.amazonaws.com"}
+        return {"endpointAddress": self.endpoint}
 
     def create_certificate_from_csr(self, **arguments: Any) -> dict[str, Any]:
         self._called("create_certificate_from_csr", **arguments)

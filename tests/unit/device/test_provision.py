@@ -223,6 +223,14 @@ def test_makes_a_readable_key_private_again(tmp_path: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
+def test_follows_a_broker_that_has_moved(tmp_path: Path) -> None:
+    iot = FakeIot()
+    run(tmp_path, iot)
+    iot.endpoint = "moved.example"
+    assert run(tmp_path, iot).device.endpoint == "moved.example"
+    assert_works(tmp_path, iot)
+
+
 def test_issues_a_new_certificate_when_the_old_one_was_deleted(tmp_path: Path) -> None:
     iot = FakeIot()
     run(tmp_path, iot)
