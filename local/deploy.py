@@ -7,17 +7,20 @@ import sys
 from pathlib import Path
 
 from local.emulator import ACCOUNT, REGION, client_environment
-from local.state import ENVIRONMENT, HOME, LOGS, ROOT, LocalError
+from local.state import ENVIRONMENT, HOME, LOGS, MARKER, ROLE, ROOT, LocalError
 
 _ASSEMBLY = HOME / "cdk.out"
-_SOURCES = ("app.py", "cdk.json", "contracts", "stacks", "lambda/parser", "requirements-dev.txt")
+_SOURCES = (
+    *("app.py", "cdk.json", "contracts", "stacks", "lambda/parser", "local"),
+    "requirements-dev.txt",
+)
 # The commands take seconds; a stack that hangs must not hang everything.
 _SYNTH_SECONDS = 300
 _DEPLOY_SECONDS = 300
 
 
 def fingerprint() -> str:
-    """A hash of everything that decides what is deployed."""
+    """A hash of everything that decides what is deployed and what runs beside it."""
     digest = hashlib.sha256()
     for source in _SOURCES:
         root = ROOT / source
@@ -73,6 +76,8 @@ def _cdk(command: str, arguments: list[str], environment: dict[str, str], second
     if not (binaries[1] / "cdk").exists():
         raise LocalError("the CDK's command line is not installed; run make setup")
     environment["PATH"] = os.pathsep.join([*map(str, binaries), environment.get("PATH", "")])
+    # So that it is found and stopped, should this process be killed.
+    environment |= {MARKER: str(HOME), ROLE: "cdk"}
     environment["CDK_DISABLE_CLI_TELEMETRY"] = "true"
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"cdk-{command}.log"

@@ -21,12 +21,11 @@ from local.state import (
     ENVIRONMENT,
     HOME,
     LOGS,
-    MARKER,
     MQTT,
-    ROLE,
     ROOT,
     TLS,
     LocalError,
+    spawn,
     write_privately,
 )
 
@@ -105,39 +104,30 @@ def answers(endpoint_url: str) -> bool:
 
 
 def _spawn(gateway: int, mqtt: int, key: str, secret: str) -> subprocess.Popen[bytes]:
-    LOGS.mkdir(parents=True, exist_ok=True)
-    with (LOGS / "emulator.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "ministack"],
-            cwd=HOME,
-            env={
-                **_inherited(),
-                MARKER: str(HOME),
-                ROLE: "emulator",
-                "AUTH": "true",
-                "BIND_HOST": "127.0.0.1",
-                "GATEWAY_PORT": str(gateway),
-                "IOT_MTLS_PORT": str(mqtt),
-                "USE_SSL": "1",
-                "MINISTACK_SSL_CERT": str(TLS / "server.pem"),
-                "MINISTACK_SSL_KEY": str(TLS / "server.key"),
-                # Its Lambda workers call it back, and trust what it trusts.
-                "SSL_CERT_FILE": str(_CA),
-                "AWS_CA_BUNDLE": str(_CA),
-                "MINISTACK_REGION": REGION,
-                "MINISTACK_ACCOUNT_ID": ACCOUNT,
-                "AWS_ACCESS_KEY_ID": key,
-                "AWS_SECRET_ACCESS_KEY": secret,
-                "TMPDIR": str(_folder("tmp")),
-                "STATE_DIR": str(_folder("state")),
-                "S3_DATA_DIR": str(_folder("s3")),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C in the terminal is for the command, which then stops this.
-            start_new_session=True,
-        )
+    return spawn(
+        "emulator",
+        [sys.executable, "-m", "ministack"],
+        {
+            **_inherited(),
+            "AUTH": "true",
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(gateway),
+            "IOT_MTLS_PORT": str(mqtt),
+            "USE_SSL": "1",
+            "MINISTACK_SSL_CERT": str(TLS / "server.pem"),
+            "MINISTACK_SSL_KEY": str(TLS / "server.key"),
+            # Its Lambda workers call it back, and trust what it trusts.
+            "SSL_CERT_FILE": str(_CA),
+            "AWS_CA_BUNDLE": str(_CA),
+            "MINISTACK_REGION": REGION,
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "TMPDIR": _folder("tmp"),
+            "STATE_DIR": _folder("state"),
+            "S3_DATA_DIR": _folder("s3"),
+        },
+    )
 
 
 def _inherited() -> dict[str, str]:

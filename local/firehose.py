@@ -5,9 +5,9 @@ rule gets an SQS action beside its own, and this process batches what arrives in
 Firehose would: by the deployed stream's hints, into gzip objects with its prefix and its names,
 at least once. A message leaves the queue only when its batch is in the bucket.
 
-Two things differ from AWS. A bucket that refuses a batch makes Firehose retry for a day and then
-write to ``failed/``; here the rule's error action takes its messages at once. And the batch is
-written with the emulator's root credentials, not with the stream's role.
+Batches are written with the deployed stream's own role, so that its permissions count. One thing
+differs from AWS: a bucket that refuses a batch makes Firehose retry for a day and then write to
+``failed/``; here the rule's error action takes its messages at once.
 """
 
 import gzip
@@ -30,7 +30,7 @@ from device.aws import session_for
 from local.state import ENVIRONMENT
 
 if TYPE_CHECKING:
-    import boto3
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 _LOG = logging.getLogger("firehose")
@@ -38,6 +38,8 @@ _LOG = logging.getLogger("firehose")
 # A redeployment puts the rule back; this is how soon it is noticed.
 _ATTACH_SECONDS = 2
 _RETRY_SECONDS = 1
+# The credentials last an hour.
+_ASSUME_SECONDS = 1800
 
 _TIMESTAMP = re.compile(r"!\{timestamp:([^}]+)\}")
 _STRFTIME = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H"}
@@ -50,6 +52,7 @@ class Stream:
     Attributes:
         rule_name: Of the topic rule.
         name: Of the delivery stream.
+        role_arn: With which the delivery stream writes.
         version: Of the delivery stream; part of object names.
         bucket: Where batches go.
         prefix: Firehose's expression, ``!{timestamp:…}`` in it.
@@ -63,6 +66,7 @@ class Stream:
 
     rule_name: str
     name: str
+    role_arn: str
     version: str
     bucket: str
     prefix: str
@@ -158,27 +162,34 @@ class Batch:
 class Delivery(threading.Thread):
     """Carries one channel's messages from its rule to the raw bucket, for ever."""
 
-    def __init__(self, session: "boto3.Session", channel: str) -> None:
+    def __init__(self, channel: str) -> None:
         super().__init__(name=channel, daemon=True)
+        environment = session_for(ENVIRONMENT)
+        session = environment.session
+        self._session, self._account = session, environment.account
         self._iot = session.client("iot")
         self._sqs = session.client("sqs")
         self._s3 = session.client("s3")
+        self._sts = session.client("sts")
         self._firehose = session.client("firehose")
         self._rule_name = names.rule_name(ENVIRONMENT, channel)
         self._queue_name = f"local-firehose-{channel}"
 
     def run(self) -> NoReturn:
         """Batch and deliver; survive whatever the APIs answer."""
-        attached = float("-inf")
+        attached = assumed = float("-inf")
         batch = Batch()
         while True:
             try:
                 if time.monotonic() - attached >= _ATTACH_SECONDS:
                     stream, queue_url = self._attach()
                     attached = time.monotonic()
+                if time.monotonic() - assumed >= _ASSUME_SECONDS:
+                    raw = self._as_firehose(stream.role_arn)
+                    assumed = time.monotonic()
                 self._receive(queue_url, batch)
                 if batch.is_due(stream, time.monotonic()):
-                    self._deliver(stream, queue_url, batch)
+                    self._deliver(stream, raw, queue_url, batch)
                     batch = Batch()
             except (BotoCoreError, ClientError) as error:
                 _LOG.warning("%s: %s; trying again", self.name, error)
@@ -218,6 +229,7 @@ class Delivery(threading.Thread):
         return Stream(
             rule_name=self._rule_name,
             name=description["DeliveryStreamName"],
+            role_arn=destination["RoleARN"],
             version=description["VersionId"],
             bucket=destination["BucketARN"].rpartition(":")[2],
             prefix=destination["Prefix"],
@@ -263,13 +275,25 @@ class Delivery(threading.Thread):
                 message["Body"], message["ReceiptHandle"], _arrival(message), time.monotonic()
             )
 
-    def _deliver(self, stream: Stream, queue_url: str, batch: Batch) -> None:
+    def _as_firehose(self, role_arn: str) -> "S3Client":
+        """Assume the stream's role as Firehose does: with the account as external id."""
+        credentials = self._sts.assume_role(
+            RoleArn=role_arn, RoleSessionName="firehose", ExternalId=self._account
+        )["Credentials"]
+        return self._session.client(
+            "s3",
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials["SessionToken"],
+        )
+
+    def _deliver(self, stream: Stream, raw: "S3Client", queue_url: str, batch: Batch) -> None:
         key = stream.object_key(batch.oldest, datetime.now(UTC))
         body = gzip.compress(
             "".join(record + stream.separator for record in batch.records).encode()
         )
         try:
-            self._s3.put_object(Bucket=stream.bucket, Key=key, Body=body)
+            raw.put_object(Bucket=stream.bucket, Key=key, Body=body)
             _LOG.info("%s: %d records to %s", self.name, len(batch.records), key)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
@@ -299,9 +323,8 @@ def _arrival(message: "MessageTypeDef") -> datetime:
 def main() -> None:
     """Carry every channel's messages until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    session = session_for(ENVIRONMENT).session
     for channel in contracts.channels():
-        Delivery(session, channel).start()
+        Delivery(channel).start()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ import contracts
 from contracts import names
 from device.aws import session_for
 from local import deploy, emulator, state
-from local.state import ENVIRONMENT, HOME, IDENTITIES, LOGS, LocalError, State
+from local.state import ENVIRONMENT, HOME, IDENTITIES, LocalError, State
 
 _ATTACH_SECONDS = 30
 
@@ -105,7 +104,6 @@ def _start(fingerprint: str, progress: Progress) -> State:
         deploy.deploy()
     with progress("start Firehose's stand-in"):
         _start_firehose()
-        _wait_until_attached()
     return State(endpoint_url, mqtt_port, deployed=fingerprint, keep=False)
 
 
@@ -116,7 +114,6 @@ def _redeploy(running: State, fingerprint: str, progress: Progress) -> State:
         deploy.deploy()
         state.stop_processes(role="firehose")
         _start_firehose()
-        _wait_until_attached()
     return replace(running, deployed=fingerprint)
 
 
@@ -129,19 +126,7 @@ def _stop() -> bool:
 
 
 def _start_firehose() -> None:
-    with (LOGS / "firehose.log").open("ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-m", "local.firehose"],
-            cwd=state.ROOT,
-            env={**os.environ, state.MARKER: str(HOME), state.ROLE: "firehose"},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def _wait_until_attached() -> None:
+    state.spawn("firehose", [sys.executable, "-m", "local.firehose"], os.environ)
     iot = session_for(ENVIRONMENT).session.client("iot")
     until = time.monotonic() + _ATTACH_SECONDS
     waiting = [names.rule_name(ENVIRONMENT, channel) for channel in contracts.channels()]

@@ -7,7 +7,8 @@ a file of process ids: that works also after a crash between starting one and wr
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,11 +29,12 @@ ENVIRONMENT = "local"
 
 # Set in the environment of each process of ours; its value is this folder.
 MARKER = "TELEMETRY_LOCAL_HOME"
-# What the process is: one of ROLES.
+# What the process is. The stack is whole while all of ROLES run.
 ROLE = "TELEMETRY_LOCAL_ROLE"
 ROLES = ("emulator", "firehose")
 
 _STOP_SECONDS = 5
+_SPAWNED: list[subprocess.Popen[bytes]] = []
 
 
 class LocalError(DeviceError):
@@ -83,6 +85,27 @@ def write_privately(path: Path, text: str) -> None:
     scratch.touch(mode=0o600)
     scratch.write_text(text)
     scratch.replace(path)
+
+
+def spawn(
+    role: str, command: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a process that outlives this one, under its role, with a log named after it."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (LOGS / f"{role}.log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**environment, MARKER: str(HOME), ROLE: role},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C in the terminal is for the command, which then stops this.
+            start_new_session=True,
+        )
+    # Python warns of a process that is forgotten while it runs; that is what we want of it.
+    _SPAWNED.append(process)
+    return process
 
 
 def running_roles() -> set[str]:

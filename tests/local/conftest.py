@@ -1,0 +1,159 @@
+"""The local stack for end-to-end tests: the one that is up, or one for the session."""
+
+import contextlib
+import gzip
+import io
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow.parquet as pq
+import pytest
+
+from contracts import names
+from device import aws
+from device.identity import Identity
+from device.provision import provision
+from local import stack
+from local.state import ENVIRONMENT, ROOT
+
+CHANNEL = "telemetry"
+WAIT_SECONDS = 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sockets are for these tests only."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.enable_socket)
+
+
+T = TypeVar("T")
+
+
+def wait_until(found: Callable[[], T], what: str) -> T:
+    """Return what ``found`` gives as soon as it is true."""
+    until = time.monotonic() + WAIT_SECONDS
+    while not (value := found()):
+        assert time.monotonic() < until, f"not within {WAIT_SECONDS} s: {what}"
+        time.sleep(0.2)
+    return value
+
+
+def wait_for(found: Callable[[], list[T]], count: int, what: str) -> list[T]:
+    """Return what ``found`` gives as soon as it is at least ``count`` long."""
+    last: list[T] = []
+
+    def enough() -> bool:
+        last[:] = found()
+        return len(last) >= count
+
+    wait_until(enough, f"{count} {what}")
+    return last
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """The deployed stack, as an operator sees it."""
+
+    environment: aws.AwsEnvironment
+
+    def client(self, name: str) -> Any:
+        return self.environment.session.client(name)  # type: ignore[call-overload]
+
+    def bucket(self, output: str) -> str:
+        found = self.client("cloudformation").describe_stacks(
+            StackName=names.stack_name(ENVIRONMENT)
+        )
+        outputs = {o["OutputKey"]: o["OutputValue"] for o in found["Stacks"][0]["Outputs"]}
+        return str(outputs[output])
+
+    def resource(self, type_: str, part: str) -> str:
+        """The physical id of the one resource of ``type_`` whose logical id contains ``part``."""
+        summaries = self.client("cloudformation").get_paginator("list_stack_resources")
+        (found,) = (
+            resource["PhysicalResourceId"]
+            for page in summaries.paginate(StackName=names.stack_name(ENVIRONMENT))
+            for resource in page["StackResourceSummaries"]
+            if resource["ResourceType"] == type_ and part in resource["LogicalResourceId"]
+        )
+        return str(found)
+
+    def objects(self, output: str, prefix: str) -> dict[str, bytes]:
+        s3, bucket = self.client("s3"), self.bucket(output)
+        found = {}
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                # Parsing the same object again may remove one in between.
+                with contextlib.suppress(s3.exceptions.NoSuchKey):
+                    body = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"]
+                    found[entry["Key"]] = body.read()
+        return found
+
+    def raw_lines(self, thing: str) -> list[dict[str, Any]]:
+        return [
+            envelope
+            for body in self.objects("RawBucket", f"raw/{CHANNEL}/").values()
+            for envelope in map(json.loads, gzip.decompress(body).splitlines())
+            if envelope["topic"].split("/")[2] == thing
+        ]
+
+    def rows(self, thing: str) -> list[dict[str, Any]]:
+        return [
+            row
+            for body in self.objects("ParsedBucket", f"parsed/{CHANNEL}/").values()
+            for row in pq.read_table(io.BytesIO(body)).to_pylist()
+            if row["thing_name"] == thing
+        ]
+
+    def rejected(self, thing: str) -> list[dict[str, Any]]:
+        import base64  # noqa: PLC0415
+
+        return [
+            line
+            for body in self.objects("ParsedBucket", f"rejected/{CHANNEL}/").values()
+            for line in map(json.loads, gzip.decompress(body).splitlines())
+            if f"/{thing}/".encode() in base64.b64decode(line["line"])
+        ]
+
+
+@pytest.fixture(scope="session")
+def lake() -> Iterator[Lake]:
+    with stack.in_use(lambda _: contextlib.nullcontext()):
+        yield Lake(aws.session_for(ENVIRONMENT))
+
+
+@pytest.fixture
+def make_device(lake: Lake) -> Callable[[], Identity]:
+    """Provision another thing, with a name that no other test has."""
+    return lambda: provision(lake.environment, f"test-{secrets.token_hex(4)}", lambda _: None)
+
+
+@pytest.fixture
+def device(make_device: Callable[[], Identity]) -> Identity:
+    return make_device()
+
+
+@pytest.fixture
+def run_module() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``python -m …`` as a user does."""
+
+    def run(*arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            input=input,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
+        )
+
+    return run
