@@ -23,6 +23,8 @@ from local.demo import run_demo
 from local.state import HOME, LOGS, ROOT, LocalError
 
 _CONSOLE = Console(stderr=True, highlight=False)
+if not _CONSOLE.is_terminal:
+    _CONSOLE.width = 120  # a log has no edge to wrap at
 
 
 @contextlib.contextmanager
@@ -98,7 +100,14 @@ def down(*, quiet: bool) -> None:
 
 
 @main.command(cls=Command)
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Of the answer on stdout.",
+)
 def status(*, format_: str) -> None:
     """Say whether the stack is up and where; the exit status is 1 if it is not."""
     running = stack.current()
