@@ -72,10 +72,10 @@ def deploy() -> None:
 
 
 def _cdk(command: str, arguments: list[str], environment: dict[str, str], seconds: int) -> None:
-    binaries = [Path(sys.executable).parent, ROOT / "node_modules" / ".bin"]
-    if not (binaries[1] / "cdk").exists():
+    binaries = Path(sys.executable).parent
+    if not (binaries / "cdk").exists():
         raise LocalError("the CDK's command line is not installed; run make setup")
-    environment["PATH"] = os.pathsep.join([*map(str, binaries), environment.get("PATH", "")])
+    environment["PATH"] = f"{binaries}{os.pathsep}{environment.get('PATH', '')}"
     # So that it is found and stopped, should this process be killed.
     environment |= {MARKER: str(HOME), ROLE: "cdk"}
     environment["CDK_DISABLE_CLI_TELEMETRY"] = "true"

@@ -135,7 +135,7 @@ def main() -> None:
     _packages(HOST)
     megabytes = size_in_bytes(build(LAMBDA)) / 1e6
     print(
-        f"parser asset for {LAMBDA.platform}, Python {LAMBDA.python_version}: "
+        f"the asset for {LAMBDA.platform}, Python {LAMBDA.python_version}: "
         f"{megabytes:.1f} MB unzipped"
     )
 

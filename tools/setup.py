@@ -114,6 +114,10 @@ def main() -> int:
         for number, step in enumerate(STEPS, start=1):
             if not _run(number, step):
                 return 1
+        # So that `cdk` is there wherever the environment is activated.
+        if not (BIN / "cdk").exists():
+            (BIN / "cdk").unlink(missing_ok=True)
+            (BIN / "cdk").symlink_to(ROOT / "node_modules" / ".bin" / "cdk")
     return 0
 
 
@@ -160,7 +164,9 @@ def _run(number: int, step: Step) -> bool:
             file=sys.stderr,
         )
         return False
-    print(f"done ({time.monotonic() - started:.0f} s)", file=sys.stderr)
+    said = LOG.read_text(errors="replace").strip()
+    result = f", {said}" if said and "\n" not in said else ""
+    print(f"done ({time.monotonic() - started:.0f} s{result})", file=sys.stderr)
     DONE.mkdir(parents=True, exist_ok=True)
     (DONE / "home").write_text(str(VENV))
     done.write_text(digest)
