@@ -3,29 +3,24 @@
 Pure but for the two files it is told to write; the Lambda function and ``ops.parse`` share it.
 """
 
+import gc
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from arro3.core import RecordBatch
 
 from contracts import Contract
-from telemetry_parser import parquet
-from telemetry_parser.envelope import (
-    Envelope,
-    Expander,
-    Readable,
-    Topics,
-    decode_line,
-    read_lines,
-)
+from telemetry_parser.envelope import GZIP_MAGIC, Expander, RawLines, Readable, Topics, decode_line
 from telemetry_parser.limits import Limits
+from telemetry_parser.parquet import Message, Rows, write
 from telemetry_parser.readings import ReadingDecoder
 from telemetry_parser.reasons import MessageError, ReasonClass, Rejection
 from telemetry_parser.rejected import RejectedWriter
-from telemetry_parser.unknown_fields import UnknownFields
+from telemetry_parser.unknown_fields import ONE_IN, UnknownFields
 
 _LINE_SPACE = b" \t\r\n"
 
@@ -44,7 +39,7 @@ class Result:
         payload_bytes: Size of all payloads after gunzip.
         parquet_bytes: Size of the Parquet file; 0: there is none, as there are no rows.
         rejected_bytes: Size of the rejected file; 0: there is none, as nothing was rejected.
-        oldest_received_at: First arrival among the messages, ms since the Unix epoch.
+        oldest_received_at: First arrival among the rows, ms since the Unix epoch.
         unknown_fields: Names outside the contract, as seen in a sample of the messages.
         unknown_fields_unnamed: How many more of them there were, too many or too odd to name.
     """
@@ -95,9 +90,9 @@ class Parser:
         Raises:
             ObjectError: The object cannot be read to its end; the files are not to be used.
         """
-        with RejectedWriter(rejected_path, raw_key) as rejected:
+        with RejectedWriter(rejected_path, raw_key) as rejected, _no_garbage_collection():
             run = _Run(self.contract, self._limits, self._decoder, raw_key, rejected)
-            parquet_bytes = parquet.write(parquet_path, self.contract, run.batches(raw))
+            parquet_bytes = write(parquet_path, self.contract, run.batches(raw))
         return Result(
             raw_key=raw_key,
             lines=run.lines,
@@ -111,10 +106,22 @@ class Parser:
             payload_bytes=run.payload_bytes,
             parquet_bytes=parquet_bytes,
             rejected_bytes=rejected.size,
-            oldest_received_at=run.oldest_received_at,
+            oldest_received_at=run.rows.oldest_received_at,
             unknown_fields=run.unknown_fields.named,
             unknown_fields_unnamed=run.unknown_fields.unnamed,
         )
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Leave all to reference counts: nothing here makes cycles, and looking for them takes long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Run:
@@ -131,7 +138,7 @@ class _Run:
         self._limits = limits
         self._decoder = decoder
         self._rejected = rejected
-        self._rows = parquet.Rows(contract, raw_key)
+        self.rows = Rows(contract, raw_key)
         self._topics = Topics(contract.channel)
         self._expander = Expander(limits)
         self._room_for_repeats = limits.max_rejected_bytes
@@ -141,53 +148,68 @@ class _Run:
         self.readings_parsed = 0
         self.rejected_by: Counter[ReasonClass] = Counter()
         self.raw_bytes = self.payload_bytes = 0
-        self.oldest_received_at: int | None = None
 
     def batches(self, raw: Readable) -> Iterator[RecordBatch]:
         """Yield the rows, and write the rejected lines."""
-        for block in read_lines(raw, self._limits):
-            for line in block:
+        blocks = RawLines(raw, self._limits)
+        for lines in blocks:
+            for line in lines:
                 self.lines += 1
-                self.raw_bytes += len(line) + 1
-                yield from self._message(line)
-        yield from self._rows.rest()
+                try:
+                    message, size = self._message(line)
+                except MessageError as error:
+                    self._reject_message(line, error)
+                    continue
+                if batches := self.rows.add(message, size):
+                    yield from batches
+        yield from self.rows.rest()
+        self.raw_bytes = blocks.size
 
-    def _message(self, line: bytes) -> Iterable[RecordBatch]:
-        try:
-            envelope = decode_line(line)
-            thing_name = self._topics.thing_name(envelope.topic)
-            payload = self._expander.expand(envelope.payload)
+    def _message(self, line: bytes) -> tuple[Message, int]:
+        """Return the message in ``line``, and the size of its payload after gunzip."""
+        envelope = decode_line(line)
+        device = self._topics[envelope.topic]
+        payload = packed = envelope.payload
+        if packed.startswith(GZIP_MAGIC):
+            payload = self._expander.expand(packed)
+        size = len(payload)
+        readings = self._decoder.decode(payload)
+        if readings is None:
             most = 1 + self._room_for_repeats // len(line)
-            readings = self._decoder.decode(payload, most_rejections=most)
-        except MessageError as error:
-            if not line.strip(_LINE_SPACE):
-                self.blank_lines += 1
-            else:
-                self.messages_rejected += 1
-                self._reject(line, error.rejection)
-            return ()
+            readings = self._decoder.decode_each(payload, most_rejections=most)
+            self._reject_readings(line, readings.rejections)
+        if self.messages_parsed % ONE_IN == 0:
+            self.unknown_fields.sample(payload)
         self.messages_parsed += 1
-        self.payload_bytes += len(payload)
         self.readings_parsed += len(readings.values)
-        if self.oldest_received_at is None or envelope.received_at < self.oldest_received_at:
-            self.oldest_received_at = envelope.received_at
-        self._room_for_repeats -= len(line) * max(0, len(readings.rejections) - 1)
-        for rejection in readings.rejections:
-            self._reject(line, rejection)
-        self.unknown_fields.sample(payload)
-        message_id = _message_id(envelope)
+        self.payload_bytes += size
         envelope.payload = b""  # it may be large, and is not needed any more
-        message = parquet.Message(
-            envelope, self.lines, message_id, readings.values, readings.indexes
-        )
-        return self._rows.add(thing_name, message, len(payload))
+        return Message(
+            envelope,
+            device.thing_name,
+            self.lines,
+            _message_id(device.topic, packed),
+            readings.values,
+            readings.indexes,
+        ), size
+
+    def _reject_message(self, line: bytes, error: MessageError) -> None:
+        if line.strip(_LINE_SPACE):
+            self.messages_rejected += 1
+            self._reject(line, error.rejection)
+        else:
+            self.blank_lines += 1
+
+    def _reject_readings(self, line: bytes, rejections: Sequence[Rejection]) -> None:
+        self._room_for_repeats -= len(line) * max(0, len(rejections) - 1)
+        for rejection in rejections:
+            self._reject(line, rejection)
 
     def _reject(self, line: bytes, rejection: Rejection) -> None:
         self.rejected_by[rejection.reason_class] += 1
         self._rejected.write(line, self.lines, rejection)
 
 
-def _message_id(envelope: Envelope) -> str:
+def _message_id(topic: bytes, payload: bytes) -> str:
     """128 bits that tell a message from every other, and are the same when it is redelivered."""
-    content = b"\0".join((envelope.topic.encode(), envelope.payload))
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+    return hashlib.blake2b(topic + b"\0" + payload, digest_size=16).hexdigest()

@@ -7,7 +7,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
-from typing import Annotated, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
 from isal import igzip, igzip_lib, isal_zlib
@@ -17,9 +17,11 @@ from contracts.names import ENVIRONMENT_PATTERN, THING_NAME_PATTERN
 from telemetry_parser.limits import Limits, ObjectError
 from telemetry_parser.reasons import MessageError, ReasonClass, describe
 
-_BLOCK_BYTES = 1024 * 1024
-_GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_ERRORS: tuple[type[Exception], ...] = (
+# Below the size from which malloc takes each block fresh from the kernel, page by page.
+_BLOCK_BYTES = 64 * 1024
+_MOST_TOPICS = 100_000  # some 30 MB; as many devices in one batch are unlikely
+GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_ERRORS: tuple[type[Exception], ...] = (  # type: ignore[assignment]  # isal's is annotated as an instance
     EOFError,
     igzip.BadGzipFile,
     igzip_lib.IsalError,
@@ -53,38 +55,57 @@ class Readable(Protocol):
         """Return up to ``size`` bytes; none at the end."""
 
 
-def read_lines(raw: Readable, limits: Limits) -> Iterator[list[bytes]]:
-    r"""Yield the lines of a raw object, block by block, without their ``\n``.
+class RawLines:
+    r"""The lines of a raw object, block by block, without their ``\n``.
 
     Only ``\n`` ends a line; the last one need not have it. gzip is recognised by its magic
     bytes and read through all its members, zero padding between and after them allowed;
     anything else is taken as plain text.
 
-    Raises:
-        ObjectError: The gzip is cut short or corrupt, or a limit is exceeded.
+    Attributes:
+        size: Bytes read so far, after gunzip.
     """
-    start = raw.read(len(_GZIP_MAGIC))
-    source: Readable = io.BufferedReader(_Rejoined(start, raw), _BLOCK_BYTES)
-    if start == _GZIP_MAGIC:
-        source = igzip.IGzipFile(fileobj=source, mode="rb")  # type: ignore[no-untyped-call]  # isal does not annotate it
-    size, tail = 0, b""
-    while block := _read(source):
-        size += len(block)
-        if size > limits.max_object_bytes:
-            raise ObjectError(
-                f"expected at most {limits.max_object_bytes:,} bytes after gunzip, "
-                "got more; raise MAX_OBJECT_BYTES"
-            )
-        lines = (tail + block).split(b"\n")
-        if max(map(len, lines)) > limits.max_line_bytes:
-            raise ObjectError(
-                f"expected lines of at most {limits.max_line_bytes:,} bytes, "
-                "got a longer one; raise MAX_LINE_BYTES"
-            )
-        tail = lines.pop()
-        yield lines
-    if tail:
-        yield [tail]
+
+    def __init__(self, raw: Readable, limits: Limits) -> None:
+        self._raw = raw
+        self._limits = limits
+        self.size = 0
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        """Read it once, from the beginning.
+
+        Raises:
+            ObjectError: The gzip is cut short or corrupt, or a limit is exceeded.
+        """
+        tail = b""
+        for block in self._blocks():
+            lines = (tail + block).split(b"\n")
+            if max(map(len, lines)) > self._limits.max_line_bytes:
+                raise ObjectError(
+                    f"expected lines of at most {self._limits.max_line_bytes:,} bytes, "
+                    "got a longer one; raise MAX_LINE_BYTES"
+                )
+            tail = lines.pop()
+            yield lines
+        if tail:
+            yield [tail]
+
+    def _blocks(self) -> Iterator[bytes]:
+        start = self._raw.read(len(GZIP_MAGIC))
+        source: Readable = io.BufferedReader(_Rejoined(start, self._raw), _BLOCK_BYTES)
+        if start == GZIP_MAGIC:
+            source = igzip.IGzipFile(fileobj=source, mode="rb")  # type: ignore[no-untyped-call]  # isal does not annotate it
+        try:
+            while block := source.read(_BLOCK_BYTES):
+                self.size += len(block)
+                if self.size > self._limits.max_object_bytes:
+                    raise ObjectError(
+                        f"expected at most {self._limits.max_object_bytes:,} bytes after gunzip, "
+                        "got more; raise MAX_OBJECT_BYTES"
+                    )
+                yield block
+        except _GZIP_ERRORS as error:
+            raise ObjectError(f"expected whole gzip, got: {error}") from error
 
 
 class _Rejoined(io.RawIOBase):
@@ -101,13 +122,6 @@ class _Rejoined(io.RawIOBase):
         content, self._unread = self._unread or self._rest.read(len(buffer)), b""
         buffer[: len(content)] = content
         return len(content)
-
-
-def _read(source: Readable) -> bytes:
-    try:
-        return source.read(_BLOCK_BYTES)
-    except _GZIP_ERRORS as error:
-        raise ObjectError(f"expected whole gzip, got {error}") from error
 
 
 def decode_line(line: bytes) -> Envelope:
@@ -127,31 +141,38 @@ def decode_line(line: bytes) -> Envelope:
         raise MessageError(ReasonClass.LINE, "not an envelope: expected one JSON object") from None
 
 
-class Topics:
-    """Tells the device from the topic ``dt/{env}/{thing}/{channel}[/{customer}]``."""
+class Device(NamedTuple):
+    """Whom a topic belongs to.
+
+    Attributes:
+        thing_name: The topic's third level.
+        topic: All of it, as bytes, which the ids of its messages begin with.
+    """
+
+    thing_name: str
+    topic: bytes
+
+
+class Topics(dict[str, Device]):
+    """Finds the device of a topic of the form ``dt/{env}/{thing}/{channel}[/{customer}]``.
+
+    Indexing with any other topic raises ``MessageError``.
+    """
 
     def __init__(self, channel: str) -> None:
+        super().__init__()
         self._form = f"dt/{{env}}/{{thing}}/{channel}[/{{customer}}]"
         self._match = re.compile(
             rf"dt/{ENVIRONMENT_PATTERN}/({THING_NAME_PATTERN})/{channel}(?:/[^/]+)?"
         ).fullmatch
-        self._known: dict[str, str] = {}
 
-    def thing_name(self, topic: str) -> str:
-        """Return the topic's third level.
-
-        Raises:
-            MessageError: The topic is not of that form.
-        """
-        known = self._known.get(topic)
-        if known is not None:
-            return known
+    def __missing__(self, topic: str) -> Device:
         match = self._match(topic)
         if match is None:
             raise MessageError(ReasonClass.TOPIC, f"expected a topic of the form {self._form}")
-        if len(self._known) >= 100_000:  # a batch's devices; only a forged one has more
-            self._known.clear()
-        return self._known.setdefault(topic, match[1])
+        if len(self) >= _MOST_TOPICS:
+            self.clear()
+        return self.setdefault(topic, Device(match[1], topic.encode()))
 
 
 class Expander:
@@ -162,27 +183,24 @@ class Expander:
         self.expanded_bytes = 0
 
     def expand(self, payload: bytes) -> bytes:
-        """Return ``payload``, gunzipped if it begins with gzip's magic bytes.
+        """Return what ``payload``, which begins with ``GZIP_MAGIC``, holds.
 
         Raises:
             MessageError: It is not whole gzip, or larger than a limit.
         """
-        if not payload.startswith(_GZIP_MAGIC):
-            return self._within("MAX_MESSAGE_BYTES", self._limits.max_message_bytes, payload)
         room = self._limits.max_object_bytes - self.expanded_bytes
-        if room < self._limits.max_message_bytes:
-            content = self._within("MAX_OBJECT_BYTES", room, _gunzip(payload, room + 1))
-        else:
-            limit = self._limits.max_message_bytes
-            content = self._within("MAX_MESSAGE_BYTES", limit, _gunzip(payload, limit + 1))
+        limit = min(room, self._limits.max_message_bytes)
+        content = _gunzip(payload, limit + 1)
+        if len(content) > limit:
+            if limit == room:
+                raise _too_large("what MAX_OBJECT_BYTES leaves", self._limits.max_object_bytes)
+            raise _too_large("MAX_MESSAGE_BYTES", limit)
         self.expanded_bytes += len(content)
         return content
 
-    @staticmethod
-    def _within(name: str, limit: int, content: bytes) -> bytes:
-        if len(content) > limit:
-            raise MessageError(ReasonClass.LIMIT, f"expected at most {name}, {limit:,} bytes")
-        return content
+
+def _too_large(what: str, limit: int) -> MessageError:
+    return MessageError(ReasonClass.LIMIT, f"expected at most {what}, {limit:,} bytes")
 
 
 def _gunzip(payload: bytes, length: int) -> bytes:

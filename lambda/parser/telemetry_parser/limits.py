@@ -22,8 +22,8 @@ class Limits:
         max_message_bytes: Size of one message's payload after gunzip; a larger one is rejected.
         max_message_values: JSON values in one message, estimated from its commas and braces; it
             bounds the memory that a small but finely divided payload takes. More is rejected.
-        max_object_bytes: Size of one object after gunzip, payloads' expansion included. A raw
-            object beyond it is refused; a message that would expand beyond it is rejected.
+        max_object_bytes: Size of one object after gunzip, and that of all its gzip payloads
+            after gunzip. A raw object beyond it is refused; a message beyond it is rejected.
         max_rejected_bytes: Room for repeating the raw line of a message of which several
             readings are rejected. Beyond it a message is rejected whole, its line once.
     """

@@ -4,8 +4,8 @@ Pure but for the file it is told to write.
 """
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice, repeat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,20 @@ _LEAST_GROUP_ROWS = 1024
 # Readings so large that a whole group of them would not fit make smaller groups.
 _GROUP_PAYLOAD_BYTES = 32 * 1024 * 1024
 
+# Messages wait, as objects, for so many readings before they are taken apart into columns.
+_STAGED_ROWS = 512
+
+_OF_MESSAGE = {
+    "thing_name": operator.attrgetter("thing_name"),
+    "topic": operator.attrgetter("envelope.topic"),
+    "client_id": operator.attrgetter("envelope.client_id"),
+    "certificate_id": operator.attrgetter("envelope.certificate_id"),
+    "received_at": operator.attrgetter("envelope.received_at"),
+    "trace_id": operator.attrgetter("envelope.trace_id"),
+    "raw_line": operator.attrgetter("raw_line"),
+}
+_OF_READING = ("reading_index", "reading_id")
+
 _TIMESTAMP = DataType.timestamp("ms", tz="UTC")
 _SCALARS = {
     "string": DataType.utf8(),
@@ -47,9 +61,10 @@ class Message(msgspec.Struct, gc=False):
     """
 
     envelope: Envelope
+    thing_name: str
     raw_line: int
     message_id: str
-    readings: list[Any]
+    readings: Sequence[Any]
     indexes: Sequence[int]
 
 
@@ -82,9 +97,7 @@ def write(path: Path, contract: Contract, batches: Iterator[RecordBatch]) -> int
             path,
             compression="zstd(1)",
             max_row_group_size=_group_rows(first),
-            # Every id is another one, but shares its message's part with its neighbours.
-            column_dictionary_enabled={"reading_id": False},
-            column_encoding={"reading_id": "delta_byte_array"},
+            **_encodings(contract),
         )
     except Exception:
         if failures:  # arro3 passes on the text of an exception only
@@ -97,12 +110,31 @@ def _group_rows(first: RecordBatch) -> int:
     return max(first.num_rows, _LEAST_GROUP_ROWS)
 
 
+def _encodings(contract: Contract) -> dict[str, Any]:
+    """Where a dictionary, the default, does not pay: in time and size, measured.
+
+    Integers and times mostly count up; ids of readings share their message's part. What is
+    nested keeps the default.
+    """
+    encodings = {"reading_id": "delta_byte_array", "trace_id": "delta_byte_array"}
+    for field in (*contract.fields, *ROW_FIELDS):
+        if _arrow_type(field.schema) in (_TIMESTAMP, _SCALARS["integer"]):
+            encodings[field.column] = "delta_binary_packed"
+    return {
+        "column_encoding": encodings,
+        "column_dictionary_enabled": dict.fromkeys(encodings, False),
+    }
+
+
 class Rows:
     """Collects messages and turns their readings into record batches.
 
     Each batch fills a row group, and is sorted by thing name and time; that is the first field
     of the contract that is a timestamp in every reading, or else the arrival. Equal rows stay
     in the raw object's order.
+
+    Attributes:
+        oldest_received_at: First arrival in the batches so far, ms since the Unix epoch.
     """
 
     def __init__(self, contract: Contract, raw_key: str) -> None:
@@ -115,88 +147,99 @@ class Rows:
         self._time = next(
             (index for index, field in enumerate(contract.fields) if _is_time(field)), None
         )
+        self.oldest_received_at: int | None = None
         self._emitted = 0
         self._group_rows = _GROUP_ROWS
         self._clear()
 
     def _clear(self) -> None:
-        self._by_thing: dict[str, list[Message]] = {}
+        self._staged: list[Message] = []
+        self._staged_rows = 0
+        self._counts: list[int] = []
+        self._values: list[list[Any]] = [[] for _ in self._fields]
+        self._of_message: dict[str, list[Any]] = {name: [] for name in _OF_MESSAGE}
+        self._of_reading: dict[str, list[Any]] = {name: [] for name in _OF_READING}
         self._payload_bytes = 0
         # A batch that its bytes closed early is followed by one that completes the row group.
         self._room = self._group_rows - self._emitted % self._group_rows
 
-    def add(self, thing_name: str, message: Message, payload_bytes: int) -> Iterator[RecordBatch]:
-        """Take a message in, and yield the batches that it completes."""
-        while len(message.readings) > self._room:
+    def add(self, message: Message, payload_bytes: int) -> Iterable[RecordBatch]:
+        """Take a message in, and return the batches that it completes."""
+        if len(message.readings) >= self._room:
+            return self._fill(message)
+        self._append(message)
+        self._payload_bytes += payload_bytes
+        if self._payload_bytes >= _GROUP_PAYLOAD_BYTES:
+            return (self._batch(),)
+        return ()
+
+    def _fill(self, message: Message) -> Iterator[RecordBatch]:
+        while len(message.readings) >= self._room:
             room = self._room
-            self._append(thing_name, _part(message, slice(room)))
+            self._append(_part(message, slice(room)))
             yield self._batch()
             message = _part(message, slice(room, None))
-        self._append(thing_name, message)
-        self._payload_bytes += payload_bytes
-        if not self._room or self._payload_bytes >= _GROUP_PAYLOAD_BYTES:
-            yield self._batch()
+        if message.readings:
+            self._append(message)
 
     def rest(self) -> Iterator[RecordBatch]:
         """Yield what was added since the last batch."""
-        if self._by_thing:
+        if self._staged_rows or any(self._counts):
             yield self._batch()
 
-    def _append(self, thing_name: str, message: Message) -> None:
+    def _append(self, message: Message) -> None:
         self._room -= len(message.readings)
-        if thing_name in self._by_thing:
-            self._by_thing[thing_name].append(message)
-        else:
-            self._by_thing[thing_name] = [message]
+        self._staged_rows += len(message.readings)
+        self._staged.append(message)
+        if self._staged_rows >= _STAGED_ROWS:
+            self._unstage()
+
+    def _unstage(self) -> None:
+        """Move the staged messages into columns, while the processor's caches hold them."""
+        messages, self._staged, self._staged_rows = self._staged, [], 0
+        readings = [reading for message in messages for reading in message.readings]
+        for (get, _), values in zip(self._fields, self._values, strict=True):
+            values.extend(map(get, readings))
+        self._counts += [len(message.readings) for message in messages]
+        for name, get in _OF_MESSAGE.items():
+            self._of_message[name].extend(map(get, messages))
+        self._of_reading["reading_index"] += [i for m in messages for i in m.indexes]
+        self._of_reading["reading_id"] += [
+            f"{m.message_id}-{i}" for m in messages for i in m.indexes
+        ]
 
     def _batch(self) -> RecordBatch:
-        things = [(name, self._by_thing[name]) for name in sorted(self._by_thing)]
-        messages = [message for _, of_thing in things for message in of_thing]
-        readings = [reading for message in messages for reading in message.readings]
-        columns = [_array(schema, list(map(get, readings))) for get, schema in self._fields]
-        columns += self._row_columns(things, messages)
-        batch = RecordBatch.from_arrays(columns, schema=self._schema)
+        self._unstage()
+        counts, of_message = self._counts, self._of_message
+        arrivals = of_message["received_at"]
+        first = min(arrivals)
+        if self.oldest_received_at is None or first < self.oldest_received_at:
+            self.oldest_received_at = first
+        message_of_row = list(chain.from_iterable(map(repeat, range(len(counts)), counts)))
         if self._time is not None:
-            get, schema = self._fields[self._time]
-            times = _plain(schema, list(map(get, readings)))
+            times = _plain(self._fields[self._time][1], self._values[self._time])
         else:
-            times = [m.envelope.received_at for m in messages for _ in m.readings]
-        order = _order([sum(len(m.readings) for m in of_thing) for _, of_thing in things], times)
-        if order is not None:
-            batch = batch.take(_unsigned(order))
-        if not self._emitted:
-            self._group_rows = _group_rows(batch)
-        self._emitted += len(readings)
-        self._clear()
-        return batch
-
-    def _row_columns(
-        self, things: list[tuple[str, list[Message]]], messages: list[Message]
-    ) -> list[Array]:
-        counts = [len(message.readings) for message in messages]
-        envelopes = [message.envelope for message in messages]
-        of_message: dict[str, list[Any]] = {
-            "thing_name": [name for name, of_thing in things for _ in of_thing],
-            "topic": [envelope.topic for envelope in envelopes],
-            "client_id": [envelope.client_id for envelope in envelopes],
-            "certificate_id": [envelope.certificate_id for envelope in envelopes],
-            "received_at": [envelope.received_at for envelope in envelopes],
-            "trace_id": [envelope.trace_id for envelope in envelopes],
-            "raw_key": [self._raw_key] * len(messages),
-            "raw_line": [message.raw_line for message in messages],
-        }
-        of_reading: dict[str, list[Any]] = {
-            "reading_index": [index for message in messages for index in message.indexes],
-            "reading_id": [f"{m.message_id}-{index}" for m in messages for index in m.indexes],
-        }
+            times = [arrivals[index] for index in message_of_row]
+        order = _unsigned(_order(of_message["thing_name"], counts, times))
         # Python makes one value a message; repeating it for each reading is left to Arrow.
-        repeats = _unsigned(list(chain.from_iterable(map(repeat, range(len(counts)), counts))))
-        return [
-            _array(field.schema, of_message[field.name]).take(repeats)
+        message_order = _unsigned(message_of_row).take(order)
+        columns = [
+            _array(schema, values).take(order)
+            for (_, schema), values in zip(self._fields, self._values, strict=True)
+        ]
+        of_message["raw_key"] = [self._raw_key] * len(counts)
+        columns += [
+            _array(field.schema, of_message[field.name]).take(message_order)
             if field.name in of_message
-            else _array(field.schema, of_reading[field.name])
+            else _array(field.schema, self._of_reading[field.name]).take(order)
             for field in ROW_FIELDS
         ]
+        batch = RecordBatch.from_arrays(columns, schema=self._schema)
+        if not self._emitted:
+            self._group_rows = _group_rows(batch)
+        self._emitted += batch.num_rows
+        self._clear()
+        return batch
 
 
 def _part(message: Message, part: slice) -> Message:
@@ -211,16 +254,21 @@ def _is_time(field: Field) -> bool:
     return is_time and field.required and not schema.nullable
 
 
-def _order(counts: list[int], times: list[int]) -> list[int] | None:
-    """Return the permutation that sorts each run of ``counts`` rows; None if all are sorted."""
-    order: list[int] | None = None
+def _order(thing_names: list[str], counts: list[int], times: list[int]) -> list[int]:
+    """Return the rows by thing name and time; rows lie in memory message by message."""
+    rows_of: dict[str, list[int]] = {}
     stop = 0
-    for count in counts:
+    for thing_name, count in zip(thing_names, counts, strict=True):
         start, stop = stop, stop + count
-        run = times[start:stop]
-        if any(map(operator.gt, run, islice(run, 1, None))):
-            order = order or list(range(len(times)))
-            order[start:stop] = sorted(range(start, stop), key=times.__getitem__)
+        rows = rows_of.setdefault(thing_name, [])
+        if count == 1:
+            rows.append(start)
+        else:
+            rows.extend(range(start, stop))
+    order: list[int] = []
+    for _, rows in sorted(rows_of.items()):
+        rows.sort(key=times.__getitem__)
+        order += rows
     return order
 
 

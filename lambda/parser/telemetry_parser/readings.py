@@ -10,7 +10,7 @@ open; every one of them must fit. Unknown fields must be JSON and UTF-8, and are
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -25,7 +25,7 @@ _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},"]', re.DOTALL)
 _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
-class Readings(NamedTuple):
+class Readings(msgspec.Struct, gc=False):
     """What one payload holds; every reading of it is in ``values`` or in ``rejections``.
 
     Attributes:
@@ -34,9 +34,9 @@ class Readings(NamedTuple):
         rejections: The others, in order.
     """
 
-    values: list[Any]
+    values: Sequence[Any]
     indexes: Sequence[int]
-    rejections: Sequence[Rejection]
+    rejections: Sequence[Rejection] = ()
 
 
 class ReadingDecoder:
@@ -44,44 +44,57 @@ class ReadingDecoder:
 
     def __init__(self, contract: Contract, limits: Limits) -> None:
         self._limits = limits
+        # No payload holds more values than bytes.
+        self._surely_within = min(limits.max_message_bytes, limits.max_message_values)
         reading = reading_type(contract)
         self._one = msgspec.json.Decoder(reading, dec_hook=check)
         self._many = msgspec.json.Decoder(list[reading], dec_hook=check)  # type: ignore[valid-type]  # made at run time
         self._raw = msgspec.json.Decoder(msgspec.Raw)
         self._raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 
-    def decode(self, payload: bytes, *, most_rejections: int) -> Readings:
-        """Return every reading of ``payload``, or why it is not one.
+    def decode(self, payload: bytes) -> Readings | None:
+        """Return the readings of ``payload`` if there are any and all of them fit.
+
+        Raises:
+            MessageError: The message is rejected whole: it exceeds a limit.
+        """
+        if len(payload) > self._surely_within:
+            self._check_size(payload)
+        is_array = _is_array(payload)
+        try:
+            if not payload.isascii():
+                payload.decode()  # the decoder does not look at what it skips
+            if not is_array:
+                return Readings((self._one.decode(payload),), _FIRST)
+            if values := self._many.decode(payload):
+                return Readings(values, range(len(values)))
+        except (ValueError, RecursionError):
+            pass
+        return None
+
+    def _check_size(self, payload: bytes) -> None:
+        limit = self._limits.max_message_bytes
+        if len(payload) > limit:
+            raise MessageError(ReasonClass.LIMIT, f"expected at most MAX_MESSAGE_BYTES, {limit:,}")
+        limit = self._limits.max_message_values
+        if sum(map(payload.count, (b",", b"{", b"["))) > limit:
+            raise MessageError(ReasonClass.LIMIT, f"expected at most MAX_MESSAGE_VALUES, {limit:,}")
+
+    def decode_each(self, payload: bytes, *, most_rejections: int) -> Readings:
+        """Return each reading of ``payload``, or why it is not one.
 
         Args:
-            payload: JSON, in UTF-8.
+            payload: What ``decode`` returned None for.
             most_rejections: If more readings than this do not fit, the message is rejected whole.
 
         Raises:
-            MessageError: The message is rejected whole: it is not JSON, is cut short, holds
-                no reading, or exceeds a limit.
+            MessageError: The message is rejected whole: it is not JSON, is cut short, holds no
+                reading, or exceeds a limit.
         """
-        self._check_values(payload)
-        is_array = payload.lstrip(_JSON_SPACE).startswith(b"[")
-        if _is_utf8(payload):
-            with contextlib.suppress(ValueError, RecursionError):
-                if not is_array:
-                    return Readings([self._one.decode(payload)], _FIRST, ())
-                if values := self._many.decode(payload):
-                    return Readings(values, range(len(values)), ())
-        return self._decode_each(payload, is_array=is_array, most_rejections=most_rejections)
-
-    def _check_values(self, payload: bytes) -> None:
-        limit = self._limits.max_message_values
-        # No payload holds more values than bytes; most need not be counted.
-        if len(payload) > limit and sum(map(payload.count, (b",", b"{", b"["))) > limit:
-            raise MessageError(ReasonClass.LIMIT, f"expected at most MAX_MESSAGE_VALUES, {limit:,}")
-
-    def _decode_each(self, payload: bytes, *, is_array: bool, most_rejections: int) -> Readings:
         values: list[Any] = []
         indexes: list[int] = []
         rejections: list[Rejection] = []
-        for index, item in enumerate(self._take_apart(payload, is_array=is_array)):
+        for index, item in enumerate(self._take_apart(payload)):
             reading = self._decode_one(index, item)
             if isinstance(reading, Rejection):
                 rejections.append(reading)
@@ -99,10 +112,11 @@ class ReadingDecoder:
         return Readings(values, indexes, rejections)
 
     def _decode_one(self, index: int, item: bytes) -> Any:
-        if not _is_utf8(item):
-            return Rejection(ReasonClass.JSON, "expected UTF-8", "$", index)
         try:
+            item.decode()
             return self._one.decode(item)
+        except UnicodeDecodeError:
+            return Rejection(ReasonClass.JSON, "expected UTF-8", "$", index)
         except msgspec.ValidationError as error:
             return Rejection(ReasonClass.CONTRACT, *describe(error), index)
         except RecursionError:
@@ -110,7 +124,8 @@ class ReadingDecoder:
         except msgspec.DecodeError:  # all that _take_apart leaves
             return Rejection(ReasonClass.JSON, "a string holds half a surrogate pair", "$", index)
 
-    def _take_apart(self, payload: bytes, *, is_array: bool) -> Iterator[bytes]:
+    def _take_apart(self, payload: bytes) -> Iterator[bytes]:
+        is_array = _is_array(payload)
         try:
             items = self._raw_items.decode(payload) if is_array else [self._raw.decode(payload)]
         except (msgspec.DecodeError, RecursionError):
@@ -133,14 +148,8 @@ def _not_json() -> MessageError:
     return MessageError(ReasonClass.JSON, "expected whole JSON, one reading or an array of them")
 
 
-def _is_utf8(payload: bytes) -> bool:
-    if payload.isascii():
-        return True
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def _is_array(payload: bytes) -> bool:
+    return not payload.startswith(b"{") and payload.lstrip(_JSON_SPACE).startswith(b"[")
 
 
 def _split(array: bytes) -> Iterator[bytes]:
