@@ -169,7 +169,7 @@ def _split(array: bytes) -> Iterator[bytes]:
                 depth -= 1
                 if depth == 0:
                     yield array[start : token.start()]
-                    if array[token.end() :].strip(_JSON_SPACE):
+                    if token[0] != b"]" or array[token.end() :].strip(_JSON_SPACE):
                         raise _not_json()
                     return
             case b"," if depth == 1:

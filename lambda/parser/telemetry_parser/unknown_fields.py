@@ -1,8 +1,8 @@
 """Which names devices send that the contract does not know, at a bounded cost.
 
 One message in 64 is looked at, the first among them, until 1,000 were, and of one that is packed
-the first 32 readings: about one part in a hundred of the parser's time. A name is the device's to choose, so only plain ones are passed on,
-and few.
+the first 32 readings: about one part in a hundred of the parser's time. A name is the device's to
+choose, so only plain ones are passed on, and few.
 """
 
 import re

@@ -1,0 +1,166 @@
+"""The tests of the accounting are themselves tested: a broken parser does not pass them."""
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from contracts import Contract
+from telemetry_parser import batch, envelope, parquet, reading_types, readings
+from telemetry_parser.reasons import Rejection
+from tests.unit.parser.examples import contract, parse_object, test_line
+from tests.unit.parser.oracle import check_accounting, check_values
+
+OF: Contract = contract(
+    ["at", "n"],
+    at={"type": "integer", "x-timestamp": "s"},
+    n={"type": "integer", "maximum": 9},
+    x={"type": "number"},
+    s={"type": ["string", "null"], "enum": ["a", "é\u2028", None]},
+    b={"type": "boolean", "enum": [True]},
+    when={"type": "string", "format": "date-time"},
+    list={
+        "type": "array",
+        "items": {"type": ["object", "null"], "properties": {"k": {"type": "string"}}},
+    },
+)
+
+MESSAGES: list[list[Any]] = [
+    [{"at": 9, "n": 1, "x": 0.1}, {"at": 3, "n": 2, "s": "é\u2028"}, {"at": -7, "n": 3, "b": True}],
+    [{"at": 1, "n": 4, "s": None}],
+    [{"at": 2, "n": 10}, {"at": 2, "n": 5}, {"at": 2, "n": 5.0}, {"n": 5}, "x"],
+    [{"at": 0, "n": 6, "list": [{"k": "v"}, None, {}]}, {"at": 0, "n": 6, "list": [{"k": 1}]}],
+    [{"at": 0, "n": True}],
+    [{"at": 4, "n": 7, "when": "1969-12-31T23:59:59.9995Z"}, {"at": 4, "n": 7, "when": "x"}],
+    [{"at": 10**12, "n": 8}, {"at": 5, "n": 8, "b": False}, {"at": 5, "n": 8, "x": "1"}],
+    [{"at": 9, "n": 1, "x": 0.25}],
+]
+
+
+def check() -> None:
+    """Parse a fixed object of every kind of line, and check all that is promised of it."""
+    lines = []
+    for number, message in enumerate(MESSAGES):
+        payload = json.dumps(message if len(message) > 1 else message[0]).encode()
+        if number % 2:
+            payload = gzip.compress(payload)
+        lines.append(test_line(payload, topic=f"dt/dev/thing-{number % 2}/test"))
+    others = [b"", test_line(b"[]"), b"no envelope", lines[0] + lines[1], b"\xff"]
+    raw = gzip.compress(b"\n".join(lines + others[:3])) + gzip.compress(
+        b"\n" + b"\n".join(others[3:] + [test_line(b'[{"at": 1, "n": 1, "s": "\\ud800"}')])
+    )
+    outcome = parse_object(raw, OF)
+    check_accounting(raw, outcome)
+    check_values(OF, MESSAGES, outcome)
+    keys = [(row["thing_name"], row["at"]) for row in outcome.rows]
+    assert keys == sorted(keys)
+
+
+def test_the_parser_as_it_is_passes() -> None:
+    check()
+
+
+def _mutants() -> Iterator[tuple[str, object, str, Any]]:
+    """Each breaks one thing: its name, and what is put in whose attribute's place."""
+    decode = readings.ReadingDecoder.decode
+    decode_each = readings.ReadingDecoder.decode_each
+    reject = batch._Run._reject
+    rows_add = parquet.Rows.add
+    order = parquet._order
+    array = parquet._array
+    range_of = reading_types._INTEGER_RANGES
+
+    def drop_last(self: Any, payload: bytes, **more: Any) -> readings.Readings:
+        made = decode_each(self, payload, **more)
+        return readings.Readings(made.values[:-1], made.indexes[:-1], made.rejections)
+
+    def both(self: Any, payload: bytes, **more: Any) -> readings.Readings:
+        made = decode_each(self, payload, **more)
+        last = made.indexes[-1] if made.indexes else 0
+        again = [replace(one, reading_index=last) for one in made.rejections[:1]]
+        return readings.Readings(made.values, made.indexes, [*made.rejections, *again])
+
+    def whole_for_one(self: Any, payload: bytes, **more: Any) -> readings.Readings:
+        made = decode_each(self, payload, **more)
+        return made if not made.rejections else readings.Readings([], [], made.rejections)
+
+    def stripped(self: Any, line: bytes, rejection: Rejection) -> None:
+        reject(self, line.strip()[:-1], rejection)
+
+    def wrong_line(self: Any, line: bytes, rejection: Rejection) -> None:
+        self.lines += 1
+        reject(self, line, rejection)
+        self.lines -= 1
+
+    def renumbered(self: Any, payload: bytes, **more: Any) -> readings.Readings:
+        made = decode_each(self, payload, **more)
+        return readings.Readings(made.values, range(len(made.values)), made.rejections)
+
+    def first_only(self: Any, payload: bytes) -> readings.Readings | None:
+        made = decode(self, payload)
+        return made and readings.Readings(made.values[:1], made.indexes[:1])
+
+    def silent(_self: Any, _line: bytes, _error: Exception) -> None:
+        return None
+
+    def every_other(self: Any, message: parquet.Message, size: int) -> Any:
+        return rows_add(self, message, size) if message.raw_line % 2 else ()
+
+    def swapped(names: list[str], counts: list[int], times: list[int]) -> list[int]:
+        return order(names, counts, times)[::-1]
+
+    def shuffled_column(schema: Any, values: list[Any]) -> Any:
+        return array(schema, values[::-1] if schema.kind == "number" else values)
+
+    def forgetful_id(topic: bytes, payload: bytes) -> str:
+        return hashlib.blake2b(topic, digest_size=16).hexdigest()
+
+    run, decoder = batch._Run, readings.ReadingDecoder
+    yield "loses the last reading of a message taken apart", decoder, "decode_each", drop_last
+    yield "counts a reading twice", decoder, "decode_each", both
+    yield "punishes a message for one reading", decoder, "decode_each", whole_for_one
+    yield "numbers readings anew", decoder, "decode_each", renumbered
+    yield "keeps the first reading only", decoder, "decode", first_only
+    yield "does not keep the raw line verbatim", run, "_reject", stripped
+    yield "names the wrong line", run, "_reject", wrong_line
+    yield "drops a bad message", run, "_reject_message", silent
+    yield "loses every other message", parquet.Rows, "add", every_other
+    yield "sorts the wrong way", parquet, "_order", swapped
+    yield "mixes up a column", parquet, "_array", shuffled_column
+    yield "gives two messages one id", batch, "_message_id", forgetful_id
+    yield "stores seconds as milliseconds", parquet, "_plain", _without_scale(parquet._plain)
+    yield "takes any time", reading_types, "_INTEGER_RANGES", range_of | {"s": range_of[None]}
+    yield "takes any text for a date", reading_types, "_date_time_ms", lambda value: 0
+    yield "takes any boolean", reading_types, "_one_of", lambda values, kind: lambda value: value
+    yield "reads the first member only", envelope.RawLines, "_blocks", _first_member
+    yield "splits lines as text", envelope.RawLines, "__iter__", _as_text
+
+
+def _without_scale(plain: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    return lambda schema, values: plain(replace(schema, timestamp=None), values)
+
+
+def _first_member(self: envelope.RawLines) -> Iterator[bytes]:
+    yield zlib.decompressobj(31).decompress(self._raw.read(1 << 20))
+
+
+def _as_text(self: envelope.RawLines) -> Iterator[Sequence[bytes]]:
+    yield b"".join(self._blocks()).decode(errors="replace").encode().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "broken"),
+    [pytest.param(owner, name, broken, id=what) for what, owner, name, broken in _mutants()],
+)
+def test_a_parser_that(
+    owner: object, name: str, broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """… does what the test's id says is noticed."""
+    monkeypatch.setattr(owner, name, broken)
+    with pytest.raises((AssertionError, ValueError, KeyError, OverflowError)):
+        check()

@@ -1,0 +1,204 @@
+"""The Parquet file: its types, what it says of itself, how it is laid out, who can read it."""
+
+import gzip
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contracts import ROW_FIELDS
+from telemetry_parser import parquet
+from telemetry_parser.batch import Parser
+from tests.unit.parser.examples import (
+    ARRIVAL_MS,
+    GOOD,
+    TELEMETRY,
+    contract,
+    line,
+    parse_lines,
+    parse_reading,
+    test_line,
+)
+
+_TIMESTAMP = pa.timestamp("ms", tz="UTC")
+
+
+def write(folder: Path, *lines: bytes) -> pq.ParquetFile:
+    raw = folder / "raw"
+    raw.write_bytes(b"\n".join(lines))
+    with raw.open("rb") as stream:
+        Parser(TELEMETRY).parse(
+            stream, raw_key="k", parquet_path=folder / "p", rejected_path=folder / "r"
+        )
+    return pq.ParquetFile(folder / "p")
+
+
+def test_types_and_nullability_are_the_contracts() -> None:
+    table = parse_lines(line(GOOD)).table
+    assert table is not None
+    found = {field.name: (field.type, field.nullable) for field in table.schema}
+    assert found == {
+        "timestamp": (_TIMESTAMP, False),
+        "temperature": (pa.float64(), False),
+        "humidity": (pa.float64(), False),
+        "battery": (pa.float64(), False),
+        "status": (pa.string(), False),
+        "sequence": (pa.int64(), True),
+        "pressure": (pa.float64(), True),
+        "firmware": (pa.string(), True),
+        "thing_name": (pa.string(), False),
+        "topic": (pa.string(), False),
+        "client_id": (pa.string(), True),
+        "certificate_id": (pa.string(), True),
+        "received_at": (_TIMESTAMP, False),
+        "trace_id": (pa.string(), True),
+        "raw_key": (pa.string(), False),
+        "raw_line": (pa.int64(), False),
+        "reading_index": (pa.int64(), False),
+        "reading_id": (pa.string(), False),
+    }
+    assert table.schema.names == [f.column for f in (*TELEMETRY.fields, *ROW_FIELDS)]
+
+
+def test_descriptions_and_units_are_in_the_files_schema() -> None:
+    table = parse_lines(line(GOOD)).table
+    assert table is not None
+    assert table.schema.field("temperature").metadata == {
+        b"description": b"Air temperature.",
+        b"unit": b"Cel",
+    }
+    assert b"unit" not in table.schema.field("topic").metadata
+
+
+def test_nested_types_are_structs_and_lists() -> None:
+    position = {
+        "type": ["object", "null"],
+        "properties": {
+            "Lat": {"type": "number"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        },
+        "required": ["Lat"],
+    }
+    of = contract(["at"], at={"type": "array", "items": position})
+    outcome = parse_reading({"at": [{"Lat": 1, "tags": ["a", "b"]}, None, {"Lat": 2}]}, of)
+    assert outcome.table is not None
+    assert outcome.column("at") == [
+        [{"lat": 1.0, "tags": ["a", "b"]}, None, {"lat": 2.0, "tags": None}]
+    ]
+    item = outcome.table.schema.field("at").type.value_field
+    assert item.nullable
+    assert not item.type.field("lat").nullable
+    assert item.type.field("tags").nullable
+
+
+def test_columns_are_compressed_and_have_statistics(tmp_path: Path) -> None:
+    group = write(tmp_path, line(GOOD), line(GOOD | {"temperature": -5})).metadata.row_group(0)
+    columns = {group.column(n).path_in_schema: group.column(n) for n in range(group.num_columns)}
+    assert {column.compression for column in columns.values()} == {"ZSTD"}
+    assert columns["temperature"].statistics.min == -5
+    assert columns["temperature"].statistics.max == 21.5
+    assert columns["sequence"].statistics.null_count == 2
+    assert columns["thing_name"].statistics.has_min_max
+
+
+def test_a_dictionary_is_used_where_values_repeat(tmp_path: Path) -> None:
+    group = write(tmp_path, line([GOOD] * 100)).metadata.row_group(0)
+    encodings = {
+        group.column(n).path_in_schema: group.column(n).encodings for n in range(group.num_columns)
+    }
+    assert "RLE_DICTIONARY" in encodings["status"]
+    assert "RLE_DICTIONARY" in encodings["topic"]
+    assert "DELTA_BINARY_PACKED" in encodings["timestamp"]
+    assert "DELTA_BYTE_ARRAY" in encodings["reading_id"]
+
+
+def test_rows_are_sorted_by_thing_and_time() -> None:
+    lines = [
+        line([GOOD | {"timestamp": 5000 - n} for n in range(3)], topic=f"dt/dev/{thing}/telemetry")
+        for thing in ("b", "a", "c", "a")
+    ]
+    rows = parse_lines(*lines).rows
+    keys = [(row["thing_name"], row["timestamp"]) for row in rows]
+    assert keys == sorted(keys)
+    ties = [(row["raw_line"], row["reading_index"]) for row in rows if row["thing_name"] == "a"]
+    assert ties == [(2, 2), (4, 2), (2, 1), (4, 1), (2, 0), (4, 0)]
+
+
+def test_without_a_time_of_their_own_rows_are_sorted_by_arrival() -> None:
+    of = contract(v={"type": "integer"}, t={"type": "integer", "x-timestamp": "ms"})
+    lines = [test_line({"v": n, "t": n}, received_at=1000 - n) for n in range(3)]
+    assert parse_lines(*lines, of=of).column("v") == [2, 1, 0]
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_GROUP_ROWS", 10)
+    monkeypatch.setattr(parquet, "_LEAST_GROUP_ROWS", 4)
+
+
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize("packed", [1, 3, 10, 25])
+def test_each_row_group_is_full_and_sorted(tmp_path: Path, packed: int) -> None:
+    lines = [
+        line(
+            [GOOD | {"timestamp": (n * 7 + m) % 11} for m in range(packed)],
+            topic=f"dt/dev/thing-{n % 3}/telemetry",
+        )
+        for n in range(75 // packed)
+    ]
+    file = write(tmp_path, *lines)
+    rows = 75 // packed * packed
+    groups = [file.read_row_group(n).to_pylist() for n in range(file.num_row_groups)]
+    assert [len(group) for group in groups] == [10] * (rows // 10) + [rows % 10] * (rows % 10 > 0)
+    for group in groups:
+        keys = [(row["thing_name"], row["timestamp"]) for row in group]
+        assert keys == sorted(keys)
+    places = [(row["raw_line"], row["reading_index"]) for group in groups for row in group]
+    assert sorted(places) == [(n + 1, m) for n in range(75 // packed) for m in range(packed)]
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_large_readings_make_smaller_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_GROUP_PAYLOAD_BYTES", 6 * len(json.dumps(GOOD)))
+    file = write(tmp_path, *[line(GOOD | {"timestamp": ARRIVAL_MS - n % 5}) for n in range(40)])
+    sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert sizes == [6] * 6 + [4]
+    for n in range(file.num_row_groups):
+        times = file.read_row_group(n)["timestamp"].to_pylist()
+        assert times == sorted(times)
+
+
+def test_rows_are_equal_whoever_reads_them(tmp_path: Path) -> None:
+    readings: list[Any] = [GOOD, GOOD | {"pressure": None, "firmware": "\u2028\U0001f600"}]
+    file = write(tmp_path, line(readings), line(GOOD | {"timestamp": -62_135_596_800_000}))
+    expected = file.read().to_pylist()
+    with duckdb.connect() as connection:
+        found = connection.read_parquet(str(tmp_path / "p")).to_arrow_table()
+    times = ("timestamp", "received_at")
+    assert [
+        {key: value for key, value in row.items() if key not in times} for row in found.to_pylist()
+    ] == [{key: value for key, value in row.items() if key not in times} for row in expected]
+    for name in times:
+        assert found[name].cast(_TIMESTAMP) == file.read()[name]
+
+
+def test_the_same_object_makes_the_same_bytes() -> None:
+    raw = gzip.compress(b"\n".join([line([GOOD, {}]), line(GOOD), b"bad"]))
+    made = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "raw").write_bytes(raw)
+            with (folder / "raw").open("rb") as stream:
+                Parser(TELEMETRY).parse(
+                    stream, raw_key="k", parquet_path=folder / "p", rejected_path=folder / "r"
+                )
+            made.append(((folder / "p").read_bytes(), (folder / "r").read_bytes()))
+    assert made[0] == made[1]
