@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,8 @@ def synthesize() -> None:
     Raises:
         LocalError: With the end of what the CDK said.
     """
+    # What an interrupted run left there, the CDK would take for complete.
+    shutil.rmtree(_ASSEMBLY, ignore_errors=True)
     _cdk(
         "synth",
         [

@@ -1,4 +1,4 @@
-"""The parser's asset: one folder, ready to be zipped for Lambda, built without Docker.
+"""The parser's asset: one zip file for Lambda, built without Docker.
 
 Packages come from the hash-locked ``lambda/parser/requirements.txt`` as wheels of the target's
 platform; nothing is compiled here. Both layers are kept under ``.build`` by the hash of what
@@ -6,12 +6,12 @@ they are made of, so an unchanged parser is never built again and needs no netwo
 """
 
 import hashlib
-import os
-import shutil
+import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _SOURCES = (_ROOT / "lambda" / "parser" / "telemetry_parser", _ROOT / "contracts
 _CACHE = _ROOT / ".build" / "parser"
 
 # What a wheel ships that no function call reads.
-_UNUSED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.pyi", "bin", "include", ".lock")
+_UNUSED = {"__pycache__", "bin", "include", ".lock"}
 
 
 class AssetError(RuntimeError):
@@ -51,33 +51,38 @@ HOST = Target(f"{sys.version_info.major}.{sys.version_info.minor}", None)
 
 
 def build(target: Target) -> Path:
-    """Return the folder to hand to Lambda, built if it is not there yet.
+    """Return the zip file to hand to Lambda, built if it is not there yet.
+
+    The same sources and packages give the same bytes.
 
     Raises:
         AssetError: The packages cannot be had; the message says what the installer said.
     """
     packages = _packages(target)
     digest = hashlib.sha256(packages.name.encode())
-    sources = sorted(path for root in _SOURCES for path in root.rglob("*") if _ships(path))
-    for path in sources:
-        digest.update(f"{path.relative_to(_ROOT)}\0{path.stat().st_size}\0".encode())
+    for name, path in _shipped(*_SOURCES):
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
 
-    def fill(folder: Path) -> None:
-        # Linked, not copied: the packages are most of the size and never change.
-        shutil.copytree(packages, folder, copy_function=_link, ignore=_UNUSED, dirs_exist_ok=True)
-        for root in _SOURCES:
-            shutil.copytree(root, folder / root.name, ignore=_UNUSED)
+    def fill(scratch: Path) -> None:
+        with zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, path in (*_shipped_inside(packages), *_shipped(*_SOURCES)):
+                # Readable by whoever Lambda runs the code as; no time of this build in it.
+                info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                info.external_attr = (stat.S_IFREG | 0o644) << 16
+                info.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(info, path.read_bytes())
 
-    return _made_once(_CACHE / "assets" / digest.hexdigest()[:16], fill)
+    return _made_once(_CACHE / "assets" / f"{digest.hexdigest()[:16]}.zip", fill)
 
 
-def size_in_bytes(folder: Path) -> int:
+def unzipped_bytes(asset: Path) -> int:
     """The unzipped size of an asset, which Lambda limits to 250 MiB.
 
     See https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
     """
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    with zipfile.ZipFile(asset) as archive:
+        return sum(info.file_size for info in archive.infolist())
 
 
 def _packages(target: Target) -> Path:
@@ -101,39 +106,40 @@ def _packages(target: Target) -> Path:
     return _made_once(_CACHE / "packages" / digest, fill)
 
 
-def _made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Make ``folder`` whole or not at all, whoever else is making it."""
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-        try:
+def _made_once(path: Path, fill: Callable[[Path], None]) -> Path:
+    """Make ``path`` whole or not at all, whoever else is making it."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True) as folder:
+            scratch = Path(folder) / path.name
             fill(scratch)
-            # Lambda runs the code as another user than the one that built it.
-            scratch.chmod(0o755)
-            scratch.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another build was first, with the same content
-                raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    return folder
+            # A folder cannot replace one that is not empty: another build was first then.
+            try:
+                scratch.rename(path)
+            except OSError:
+                if not path.exists():
+                    raise
+    return path
 
 
-def _ships(path: Path) -> bool:
-    return path.is_file() and path.suffix != ".pyc"
+def _shipped(*roots: Path) -> Iterator[tuple[str, Path]]:
+    """Each file of packages of ours, with its name in the archive."""
+    for root in roots:
+        for name, path in _shipped_inside(root):
+            yield f"{root.name}/{name}", path
 
 
-def _link(source: str, destination: str) -> None:
-    try:
-        os.link(source, destination)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, destination)
+def _shipped_inside(root: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root)
+        if path.is_file() and not _UNUSED & set(name.parts) and path.suffix not in {".pyc", ".pyi"}:
+            yield name.as_posix(), path
 
 
 def main() -> None:
     """Fetch what both targets need, so that synthesis needs no network; report the size."""
     _packages(HOST)
-    megabytes = size_in_bytes(build(LAMBDA)) / 1e6
+    megabytes = unzipped_bytes(build(LAMBDA)) / 1e6
     print(
         f"the asset for {LAMBDA.platform}, Python {LAMBDA.python_version}: "
         f"{megabytes:.1f} MB unzipped"

@@ -1,54 +1,78 @@
 """The parser's asset: what is in it, for which machine, and that it is built once."""
 
 import json
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from stacks import parser_asset
-from stacks.parser_asset import HOST, LAMBDA, AssetError, Target, build, size_in_bytes
+from stacks.parser_asset import HOST, LAMBDA, AssetError, Target, build, unzipped_bytes
+
+
+def names_in(asset: Path) -> set[str]:
+    with zipfile.ZipFile(asset) as archive:
+        assert archive.testzip() is None
+        return set(archive.namelist())
 
 
 def test_holds_the_parser_the_contracts_and_their_packages() -> None:
-    asset = build(LAMBDA)
-    for name in ("telemetry_parser/handler.py", "contracts/telemetry.json", "msgspec", "arro3"):
-        assert (asset / name).exists(), name
-    assert not (asset / "boto3").exists()  # the Lambda runtime has it
+    found = names_in(build(LAMBDA))
+    assert {"telemetry_parser/handler.py", "contracts/telemetry.json"} <= found
+    packages = {name.partition("/")[0] for name in found}
+    assert {"msgspec", "arro3", "aws_lambda_powertools"} <= packages
+    assert "boto3" not in packages  # the Lambda runtime has it
 
 
 def test_native_code_is_for_lambdas_machine() -> None:
-    libraries = [path for path in build(LAMBDA).rglob("*.so*") if path.is_file()]
-    assert libraries
-    for library in libraries:
-        header = library.read_bytes()[:20]
-        assert header[:4] == b"\x7fELF"
-        assert header[18:20] == b"\xb7\x00", f"{library} is not for aarch64"
+    with zipfile.ZipFile(build(LAMBDA)) as archive:
+        libraries = [name for name in archive.namelist() if ".so" in name]
+        assert libraries
+        for library in libraries:
+            header = archive.read(library)[:20]
+            assert header[:4] == b"\x7fELF"
+            assert header[18:20] == b"\xb7\x00", f"{library} is not for aarch64"
 
 
-def test_the_host_can_import_its_own_asset() -> None:
+def test_everyone_may_read_it_whatever_the_builders_umask() -> None:
+    with zipfile.ZipFile(build(LAMBDA)) as archive:
+        assert {info.external_attr >> 16 & 0o777 for info in archive.infolist()} == {0o644}
+
+
+def test_the_host_can_import_its_own_asset(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build(HOST)) as archive:
+        archive.extractall(tmp_path)
     done = subprocess.run(
         [
             *(sys.executable, "-S", "-c"),
             "import sys; sys.path.insert(0, sys.argv[1])\n"
             "import json, contracts, msgspec, arro3.io\n"
             "print(json.dumps([contracts.__file__, msgspec.__file__]))",
-            str(build(HOST)),
+            str(tmp_path),
         ],
         capture_output=True,
         text=True,
         check=True,
         cwd="/",
     )
-    assert all(path.startswith(str(build(HOST))) for path in json.loads(done.stdout))
+    assert all(path.startswith(str(tmp_path)) for path in json.loads(done.stdout))
 
 
 def test_is_not_built_again_while_nothing_changes() -> None:
     first = build(LAMBDA)
-    before = first.stat().st_ino
+    before = first.stat()
     assert build(LAMBDA) == first
-    assert first.stat().st_ino == before
+    assert first.stat().st_ino == before.st_ino
+    assert first.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_the_same_sources_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build(HOST).read_bytes()
+    build(HOST).unlink()
+    assert build(HOST).read_bytes() == first
 
 
 def test_a_change_of_a_source_gives_another_asset(
@@ -57,15 +81,37 @@ def test_a_change_of_a_source_gives_another_asset(
     sources = tmp_path / "contracts"
     sources.mkdir()
     (sources / "telemetry.json").write_text("{}")
-    monkeypatch.setattr(parser_asset, "_ROOT", tmp_path)
     monkeypatch.setattr(parser_asset, "_SOURCES", (sources,))
     first = build(HOST)
     (sources / "telemetry.json").write_text("[]")
-    assert build(HOST) != first
+    second = build(HOST)
+    assert second != first
+    for made in (first, second):
+        made.unlink()
 
 
 def test_is_far_smaller_than_lambda_allows() -> None:
-    assert size_in_bytes(build(LAMBDA)) <= 60e6
+    assert unzipped_bytes(build(LAMBDA)) <= 60e6
+
+
+def test_an_interrupted_build_leaves_nothing_that_looks_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parser_asset, "_CACHE", tmp_path)
+    packages = parser_asset._packages(HOST)
+
+    class Interrupted(Exception):  # noqa: N818
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "writestr", interrupt)
+        with pytest.raises(Interrupted):
+            build(HOST)
+    assert list((tmp_path / "assets").iterdir()) == []
+    shutil.rmtree(packages)
 
 
 def test_packages_that_cannot_be_had_end_synthesis_with_what_to_do(
