@@ -331,7 +331,7 @@ def _show(console: Console, figures: Figures, sql: str, answer: Answer) -> None:
     )
     hops.add_row(
         "rule → Firehose → raw bucket",
-        f"{figures.raw_messages} messages in {figures.raw_objects} objects",
+        f"{figures.raw_messages} messages, objects: {figures.raw_objects}",
     )
     hops.add_row("parser → parsed/", f"{figures.readings_parsed} rows of Parquet")
     hops.add_row("parser → rejected/", f"{figures.readings_rejected} readings set aside, because")
