@@ -90,7 +90,7 @@ def _number(schema: Schema, value: Any) -> Any:
     return instant(milliseconds)
 
 
-def _require(fits: bool) -> None:  # noqa: FBT001  # that is all it is about
+def _require(fits: bool) -> None:  # that is all it is about
     if not fits:
         raise Misfit
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from telemetry_parser.limits import ObjectError
 
 from contracts import Contract
-from telemetry_parser.limits import ObjectError
 from tests.unit.parser import strategies
 from tests.unit.parser.examples import GOOD, Outcome, line, parse_object, test_line
 from tests.unit.parser.oracle import check_accounting, check_values
@@ -96,7 +96,7 @@ def test_no_reading_changes_what_becomes_of_another_in_its_message(data: st.Data
 
 @property_test
 @given(st.binary(max_size=400), st.booleans())
-def test_any_bytes_are_accounted_for_or_refused(content: bytes, compress: bool) -> None:  # noqa: FBT001
+def test_any_bytes_are_accounted_for_or_refused(content: bytes, compress: bool) -> None:
     raw = gzip.compress(content) if compress else content
     if raw.startswith(b"\x1f\x8b") and not compress:
         return

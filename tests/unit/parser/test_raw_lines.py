@@ -5,8 +5,8 @@ import gzip
 import json
 
 import pytest
-
 from telemetry_parser.limits import ObjectError
+
 from tests.unit.parser.examples import ARRIVAL_MS, GOOD, RAW_KEY, line, parse_lines, parse_object
 
 

@@ -305,7 +305,7 @@ def test_an_optional_field_that_is_missing_is_null_and_an_unknown_one_ignored() 
 
 
 def test_a_reason_is_never_a_quotation() -> None:
-    secret = "s3cret-value"  # noqa: S105  # not one
+    secret = "s3cret-value"  # not one
     readings: list[Any] = [GOOD | {field.name: secret} for field in TELEMETRY.fields]
     readings += [GOOD | {"status": secret}, GOOD | {"firmware": secret * 9}, secret, {secret: 1}]
     outcome = parse_lines(
