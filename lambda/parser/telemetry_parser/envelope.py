@@ -21,12 +21,17 @@ from telemetry_parser.reasons import MessageError, ReasonClass, describe
 _BLOCK_BYTES = 64 * 1024
 _MOST_TOPICS = 100_000  # some 30 MB; as many devices in one batch are unlikely
 GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_ERRORS: tuple[type[Exception], ...] = (  # type: ignore[assignment]  # isal's is annotated as an instance
+_GZIP_ERRORS: tuple[type[Exception], ...] = (  # type: ignore[assignment]  # isal's has no type
     EOFError,
     igzip.BadGzipFile,
     igzip_lib.IsalError,
     zlib.error,
 )
+
+
+# AWS IoT Core's own limits are 256 bytes and less. These values are repeated in each row, so
+# that a forged line with a long one would not fit into memory.
+_Name = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -38,11 +43,11 @@ class Envelope(msgspec.Struct, gc=False):
     """
 
     payload: bytes
-    topic: str
+    topic: _Name
     received_at: Annotated[int, msgspec.Meta(ge=TIMESTAMP_MS_MIN, le=TIMESTAMP_MS_MAX)]
-    client_id: str | None = None
-    certificate_id: str | None = None
-    trace_id: str | None = None
+    client_id: _Name | None = None
+    certificate_id: _Name | None = None
+    trace_id: _Name | None = None
 
 
 _decode = msgspec.json.Decoder(Envelope).decode
@@ -94,7 +99,7 @@ class RawLines:
         start = self._raw.read(len(GZIP_MAGIC))
         source: Readable = io.BufferedReader(_Rejoined(start, self._raw), _BLOCK_BYTES)
         if start == GZIP_MAGIC:
-            source = igzip.IGzipFile(fileobj=source, mode="rb")  # type: ignore[no-untyped-call]  # isal does not annotate it
+            source = igzip.IGzipFile(fileobj=source, mode="rb")  # type: ignore[no-untyped-call]  # isal has no types
         try:
             while block := source.read(_BLOCK_BYTES):
                 self.size += len(block)

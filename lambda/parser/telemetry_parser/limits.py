@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-KIB, MIB = 1024, 1024 * 1024
+_MIB = 1024 * 1024
 
 
 class ObjectError(ValueError):
@@ -28,8 +28,8 @@ class Limits:
             readings are rejected. Beyond it a message is rejected whole, its line once.
     """
 
-    max_line_bytes: int = 4 * MIB
-    max_message_bytes: int = 8 * MIB
+    max_line_bytes: int = 4 * _MIB
+    max_message_bytes: int = 8 * _MIB
     max_message_values: int = 1_000_000
-    max_object_bytes: int = 2048 * MIB
-    max_rejected_bytes: int = 128 * MIB
+    max_object_bytes: int = 2048 * _MIB
+    max_rejected_bytes: int = 128 * _MIB

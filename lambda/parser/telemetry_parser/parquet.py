@@ -165,6 +165,8 @@ class Rows:
 
     def add(self, message: Message, payload_bytes: int) -> Iterable[RecordBatch]:
         """Take a message in, and return the batches that it completes."""
+        if not message.readings:
+            return ()
         if len(message.readings) >= self._room:
             return self._fill(message)
         self._append(message)
@@ -184,7 +186,7 @@ class Rows:
 
     def rest(self) -> Iterator[RecordBatch]:
         """Yield what was added since the last batch."""
-        if self._staged_rows or any(self._counts):
+        if self._staged or self._counts:
             yield self._batch()
 
     def _append(self, message: Message) -> None:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import boto3
 import pytest
@@ -10,6 +11,9 @@ from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 from telemetry_parser.objects import S3Objects
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 KEY = {"Bucket": "b", "Key": "k"}
 
@@ -24,10 +28,14 @@ def stub() -> Iterator[Stubber]:
         stubber.assert_no_pending_responses()
 
 
+def objects(stub: Stubber) -> S3Objects:
+    return S3Objects(cast("S3Client", stub.client))
+
+
 def test_an_object_is_streamed(stub: Stubber) -> None:
     body = StreamingBody(io.BytesIO(b"content"), 7)
     stub.add_response("get_object", {"Body": body}, KEY)
-    with S3Objects(stub.client).open("b", "k") as raw:
+    with objects(stub).open("b", "k") as raw:
         assert raw.read(3) == b"con"
         assert raw.read(30) == b"tent"
         assert raw.read(30) == b""
@@ -36,12 +44,12 @@ def test_an_object_is_streamed(stub: Stubber) -> None:
 def test_a_file_is_put_in_one_request(stub: Stubber, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     stub.add_response("put_object", {}, KEY | {"Body": ANY})
-    S3Objects(stub.client).put("b", "k", tmp_path / "file")
+    objects(stub).put("b", "k", tmp_path / "file")
 
 
 def test_an_object_is_removed_only_if_there_is_one(stub: Stubber) -> None:
     stub.add_response("delete_object", {}, KEY | {"IfMatch": "*"})
-    S3Objects(stub.client).remove("b", "k")
+    objects(stub).remove("b", "k")
 
 
 @pytest.mark.parametrize(("code", "status"), [("NoSuchKey", 404), ("PreconditionFailed", 412)])
@@ -49,13 +57,13 @@ def test_an_object_that_is_not_there_need_not_be_removed(
     code: str, status: int, stub: Stubber
 ) -> None:
     stub.add_client_error("delete_object", code, http_status_code=status)
-    S3Objects(stub.client).remove("b", "k")
+    objects(stub).remove("b", "k")
 
 
 def test_an_absence_that_s3_may_not_tell_is_made_sure_of(stub: Stubber) -> None:
     stub.add_client_error("delete_object", "AccessDenied", http_status_code=403)
     stub.add_response("delete_object", {}, KEY)
-    S3Objects(stub.client).remove("b", "k")
+    objects(stub).remove("b", "k")
 
 
 @pytest.mark.parametrize("status", [403, 500])
@@ -63,4 +71,4 @@ def test_a_removal_that_fails_is_an_error(status: int, stub: Stubber) -> None:
     for _ in range(2 if status == 403 else 1):
         stub.add_client_error("delete_object", "Refused", http_status_code=status)
     with pytest.raises(ClientError):
-        S3Objects(stub.client).remove("b", "k")
+        objects(stub).remove("b", "k")

@@ -86,6 +86,7 @@ def test_two_records_on_one_line_are_rejected_together() -> None:
         pytest.param(line(GOOD, received_at="now"), id="time is text"),
         pytest.param(line(GOOD, received_at=2**62), id="time beyond any calendar"),
         pytest.param(line(GOOD, client_id=7), id="client id is a number"),
+        pytest.param(line(GOOD, trace_id="x" * 257), id="trace id is long"),
         pytest.param(b'{"x": ' + b"[" * 100_000, id="nested deeply"),
         pytest.param(line(GOOD)[:-1] + b', "x": "\xff"}', id="invalid UTF-8 in an unknown field"),
     ],
