@@ -21,7 +21,8 @@ from telemetry_parser.reasons import MessageError, ReasonClass, Rejection, descr
 
 _FIRST = range(1)
 _JSON_SPACE = b" \t\n\r"
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},"]', re.DOTALL)
+# Up to the next bracket or comma outside a string. Possessive, so that no payload makes it slow.
+_TO_STRUCTURE = re.compile(rb'(?:[^\[\]{},"]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{},])', re.DOTALL)
 _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -158,23 +159,22 @@ def _split(array: bytes) -> Iterator[bytes]:
     Raises:
         MessageError: The brackets do not close, or something follows them.
     """
-    depth = start = 0
-    for token in _STRUCTURE.finditer(array):
-        match token[0]:
+    depth = start = end = 0
+    while token := _TO_STRUCTURE.match(array, end):
+        end = token.end()
+        match token[1]:
             case b"[" | b"{":
                 depth += 1
                 if depth == 1:
-                    start = token.end()
+                    start = end
             case b"]" | b"}":
                 depth -= 1
                 if depth == 0:
-                    yield array[start : token.start()]
-                    if token[0] != b"]" or array[token.end() :].strip(_JSON_SPACE):
+                    yield array[start : end - 1]
+                    if token[1] != b"]" or array[end:].strip(_JSON_SPACE):
                         raise _not_json()
                     return
             case b"," if depth == 1:
-                yield array[start : token.start()]
-                start = token.end()
-            case b'"':
-                raise _not_json()
+                yield array[start : end - 1]
+                start = end
     raise _not_json()
