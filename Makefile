@@ -11,7 +11,7 @@ export CDK_DISABLE_CLI_TELEMETRY := true
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format synth lock clean
+.PHONY: help setup demo test check bench format synth lock clean
 # Set-up first, then one target after the other: they share one machine.
 .NOTPARALLEL:
 
@@ -33,6 +33,10 @@ check: setup ## lint, types, imports, formatting
 	mypy
 	lint-imports --no-cache
 
+bench: setup ## measure against baselines, and write .bench/
+	@uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-bench.txt
+	@python -m tests.bench.parser
+
 format: setup ## put every file into the project's format
 	ruff format
 	ruff check --fix
@@ -48,6 +52,7 @@ lock: setup ## bring every locked requirement up to date, then run make test
 	$(LOCK) lambda/parser/requirements.in -o lambda/parser/requirements.txt
 	$(LOCK) requirements.in -c lambda/parser/requirements.txt -o requirements.txt
 	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	$(LOCK) requirements-bench.in -c requirements-dev.txt -o requirements-bench.txt
 	$(LOCK) requirements-uv.in -o requirements-uv.txt
 	npm update --package-lock-only --no-audit --no-fund
 
