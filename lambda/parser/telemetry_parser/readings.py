@@ -23,7 +23,7 @@ _FIRST = range(1)
 _JSON_SPACE = b" \t\n\r"
 # Up to the next bracket or comma outside a string. Possessive, so that no payload makes it slow.
 _TO_STRUCTURE = re.compile(rb'(?:[^\[\]{},"]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{},])', re.DOTALL)
-_SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*+)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 class Readings(msgspec.Struct, gc=False):
