@@ -33,7 +33,8 @@ from device.certificates import Certificate, Journal
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Device, Identity
 
-_ONCE = Config(retries={"total_max_attempts": 1})
+ONCE = Config(retries={"total_max_attempts": 1})
+"""For clients that issue certificates: a call whose answer was lost must not be repeated."""
 
 
 def provision(
@@ -56,7 +57,7 @@ def provision(
     folder = identity.folder_of(environment.name, thing_name, environment.root)
     identity.make_folder(folder, environment.root)
     try:
-        with _only_one(folder), aws.explained(environment.name):
+        with only_one(folder), aws.explained(environment.name):
             return _Provisioning(environment, broker, thing_name, folder, report).run()
     finally:
         with contextlib.suppress(OSError):
@@ -64,7 +65,7 @@ def provision(
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def only_one(folder: Path) -> Iterator[None]:
     """Keep a second run for the same identity out; the lock dies with the process."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -72,7 +73,7 @@ def _only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise IdentityError(
-                f"another device.provision is at work in {folder}; run this when it has ended",
+                f"another device command is at work in {folder}; run this when it has ended",
                 ExitStatus.CONFLICT,
             ) from None
         yield
@@ -97,7 +98,7 @@ class _Provisioning:
         self._folder = folder
         self._report = report
         self._iot = environment.session.client("iot")
-        self._iot_once = environment.session.client("iot", config=_ONCE)
+        self._iot_once = environment.session.client("iot", config=ONCE)
 
     def run(self) -> Identity:
         certificate = self._existing()
@@ -272,17 +273,13 @@ _PARTS = (identity.KEY_FILE, identity.CERTIFICATE_FILE, identity.CA_FILE)
 
 @click.command(cls=cli.Command)
 @click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
-@click.argument("thing_name", metavar="THING")
+@click.argument("thing_name", metavar="THING", callback=cli.thing_name)
 def main(environment: str, thing_name: str) -> None:
     """Give THING its identity: key, certificate, registration, and a folder under certs/.
 
     Prints the folder. Run again, it completes what was interrupted, mends what is missing,
     and otherwise changes nothing.
     """
-    try:
-        names.check_thing_name(thing_name)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="THING") from None
     changes = []
 
     def report(change: str) -> None:

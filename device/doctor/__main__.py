@@ -6,7 +6,6 @@ from dataclasses import asdict
 import click
 
 import contracts
-from contracts import names
 from device import cli
 from device.doctor import probe
 from device.doctor.context import Context
@@ -55,7 +54,7 @@ def stages(*, connect: bool, send: bool) -> tuple[Stage, ...]:
     show_default=True,
     help="Of the report on stdout; json is one object a line.",
 )
-@click.argument("thing_name", metavar="THING")
+@click.argument("thing_name", metavar="THING", callback=cli.thing_name)
 def main(
     environment: str, thing_name: str, *, channel: str, send: bool, no_connect: bool, format_: str
 ) -> None:
@@ -66,10 +65,6 @@ def main(
     Changes nothing, and needs read permissions only: the docstring of device/doctor/__init__.py
     has them as a policy. The exit status tells the first stage that failed.
     """
-    try:
-        names.check_thing_name(thing_name)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="THING") from None
     if send and no_connect:
         raise click.UsageError("expected --send or --no-connect, got both")
     context = Context(environment, thing_name, channel, PROJECT_ROOT)

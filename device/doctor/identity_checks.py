@@ -276,6 +276,18 @@ def connect(context: Context) -> str:
         return "the broker took the connection"
 
 
+def publish(context: Context) -> str:
+    """The broker takes a message, to a topic that nobody reads."""
+    where = names.proof_topic(context.environment_name, context.thing_name)
+    with mqtt.Connection(context.identity) as connection:
+        delivery = connection.publish(where, b"").result()
+    if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
+        raise Failed(
+            f"the broker did not take a message to {where}: {delivery.reason}", context.deploy
+        )
+    return f"the broker took a message to {where}, which nobody keeps"
+
+
 def _things(context: Context) -> list[str]:
     pages = context.client("iot").get_paginator("list_principal_things")
     return [
@@ -344,6 +356,6 @@ REGISTRATION = Stage(
 BROKER = Stage(
     "broker",
     ExitStatus.CONNECTION_REFUSED,
-    {"connect": connect},
+    {"connect": connect, "publish": publish},
     needs=("identity", "network", "registration"),
 )

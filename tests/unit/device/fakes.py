@@ -48,8 +48,15 @@ class NotFoundError(ClientError):
         super().__init__(cast("Any", error), operation)
 
 
+class ConflictError(ClientError):
+    def __init__(self, operation: str) -> None:
+        error = {"Error": {"Code": "DeleteConflictException", "Message": "in use"}}
+        super().__init__(cast("Any", error), operation)
+
+
 class _Exceptions:
     ResourceNotFoundException = NotFoundError
+    DeleteConflictException = ConflictError
 
 
 @dataclass
@@ -137,6 +144,31 @@ class FakeIot:
         self.groups[arguments["thingGroupName"]].add(arguments["thingName"])
         self.steps.tick()
 
+    def detach_policy(self, **arguments: Any) -> None:
+        self._called("detach_policy", **arguments)
+        self.policies[arguments["policyName"]].discard(arguments["target"])
+        self.steps.tick()
+
+    def detach_thing_principal(self, **arguments: Any) -> None:
+        self._called("detach_thing_principal", **arguments)
+        self.things[arguments["thingName"]].discard(arguments["principal"])
+        self.steps.tick()
+
+    def delete_certificate(self, **arguments: Any) -> None:
+        self._called("delete_certificate", **arguments)
+        record = self.certificates[arguments["certificateId"]]
+        arn = record["certificateArn"]
+        held = [*self.policies.values(), *self.things.values()]
+        if record["status"] == "ACTIVE" or any(arn in holders for holders in held):
+            raise ConflictError("DeleteCertificate")
+        del self.certificates[arguments["certificateId"]]
+        self.steps.tick()
+
+    def delete_thing(self, **arguments: Any) -> None:
+        self._called("delete_thing", **arguments)
+        self.things.pop(arguments["thingName"], None)
+        self.steps.tick()
+
     def get_paginator(self, operation: str) -> "_Paginator":
         return _Paginator(self, operation)
 
@@ -151,6 +183,9 @@ class FakeIot:
                 if arguments["thingName"] not in self.things:
                     raise NotFoundError("ListThingPrincipals")
                 yield {"principals": sorted(self.things[arguments["thingName"]])}
+            case "list_principal_things":
+                things = [n for n, held in self.things.items() if arguments["principal"] in held]
+                yield {"things": things}
             case "list_attached_policies":
                 names = [n for n, held in self.policies.items() if arguments["target"] in held]
                 yield {"policies": [{"policyName": name} for name in names]}
