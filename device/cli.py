@@ -21,10 +21,12 @@ class Command(click.Command):
             ctx.exit(ExitStatus.INTERRUPTED)
 
 
-def thing_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def thing_name(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
     """Take only what AWS IoT takes as a thing's name; a click callback."""
     try:
-        return names.check_thing_name(value)
+        return value if value is None else names.check_thing_name(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 

@@ -1,8 +1,10 @@
 """The life of an identity after provisioning, on the local stack."""
 
 import json
+import secrets
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +92,19 @@ def listed(run_module: RunModule, thing: str) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     entries = map(json.loads, done.stdout.splitlines())
     return [entry for entry in entries if entry["thing_name"] == thing]
+
+
+def test_a_table_of_things_is_provisioned_and_each_can_connect(
+    lake: Lake, run_module: RunModule, tmp_path: Path
+) -> None:
+    things = [f"fleet-{secrets.token_hex(4)}" for _ in range(10)]
+    path = tmp_path / "things.csv"
+    path.write_text("\n".join(["thing_name", *things]))
+    for _ in range(2):
+        done = run_module("device.provision", "--env", ENVIRONMENT, "--from", str(path))
+        assert done.returncode == 0, done.stderr
+        folders = done.stdout.split()
+        assert sorted(Path(folder).name for folder in folders) == sorted(things)
+    for folder in folders:
+        with connected(Path(folder)):
+            pass
