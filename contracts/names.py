@@ -47,6 +47,14 @@ def basic_ingest_topic(environment: str, thing_name: str, channel: str) -> str:
     return f"$aws/rules/{rule}/{topic(environment, thing_name, channel)}"
 
 
+def proof_topic(environment: str, thing_name: str) -> str:
+    """Where a device may publish what nobody keeps, to see that it may publish.
+
+    No channel can have this name, so no rule selects it.
+    """
+    return topic(environment, thing_name, "_proof")
+
+
 def check_thing_name(thing_name: str) -> str:
     """Return ``thing_name`` if AWS IoT would take it.
 

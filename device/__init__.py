@@ -1,7 +1,9 @@
 """What runs on a device, or beside it: its identity, and the messages it publishes.
 
-Each command is a module: ``python -m device.provision`` gives a device its identity and needs
-AWS credentials; ``python -m device.publish`` needs that identity and nothing else.
+Each command is a module. ``python -m device.publish`` needs an identity and nothing else; the
+others need AWS credentials: ``device.provision`` gives a device its identity, ``device.rotate``
+replaces its key and certificate, ``device.revoke`` takes them out of use, ``device.list`` tells
+who is there, and ``device.doctor`` finds out why a message does not appear.
 
 An identity is a folder, ``certs/{environment}/{thing}/``, that every MQTT client can use:
 

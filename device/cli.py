@@ -2,6 +2,7 @@
 
 import click
 
+from contracts import names
 from device.errors import DeviceError, ExitStatus
 
 
@@ -18,3 +19,18 @@ class Command(click.Command):
         except KeyboardInterrupt:
             click.echo("interrupted; run the same command again to complete it", err=True)
             ctx.exit(ExitStatus.INTERRUPTED)
+
+
+def thing_name(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    """Take only what AWS IoT takes as a thing's name; a click callback."""
+    try:
+        return value if value is None else names.check_thing_name(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def say(line: str) -> None:
+    """Tell a person what was done, on stderr."""
+    click.echo(line, err=True)

@@ -46,6 +46,18 @@ class ExitStatus(IntEnum):
     """The thing or its certificate is in a state that only a person may change."""
     SERVICE = 14
     """AWS answered with an error of another kind."""
+    REGISTRATION = 15
+    """Doctor: certificate, thing and policy in AWS IoT are not as the device needs them."""
+    RULE = 16
+    """Doctor: the topic rule does not hand the device's messages on."""
+    DELIVERY = 17
+    """Doctor: Firehose does not write them to the raw bucket."""
+    PARSER = 18
+    """Doctor: what is in the raw bucket is not parsed."""
+    TABLE = 19
+    """Doctor: the table is missing, wrong, or cannot be queried."""
+    PROBE = 20
+    """Doctor: nothing is seen to be wrong, but the reading that it sent did not arrive."""
     INTERRUPTED = 130
     """Ctrl-C."""
 

@@ -189,6 +189,15 @@ def write_private(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def link(path: Path, target: Path) -> None:
+    """Make ``path`` a symbolic link; at any moment it is what it was or the link."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
 def remove(path: Path) -> None:
     """Remove ``path`` if it is there; the removal has reached the disk when this returns."""
     with contextlib.suppress(FileNotFoundError):

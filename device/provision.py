@@ -6,6 +6,10 @@ all, activates the certificate. Interrupted anywhere, run it again: it completes
 certificate. Run on a complete identity, it looks at every part, mends what is missing, and says
 what it changed, if anything.
 
+``--from things.csv`` does so for every thing of the file's column ``thing_name``, a few at a
+time. It starts only if every line has a name, goes on past a thing that fails, and ends with the
+status of the first one that did. Run again, it completes what is missing.
+
 What it will not do by itself, since someone may have meant it so: give a second certificate to
 a thing, or activate a certificate that was deactivated.
 
@@ -23,17 +27,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from botocore.config import Config
 
 from contracts import names
-from device import aws, certificates, cli, identity
+from device import aws, certificates, cli, fleet, identity
 from device.certificates import Certificate, Journal
-from device.errors import AwsError, ExitStatus, IdentityError
+from device.errors import AwsError, DeviceError, ExitStatus, IdentityError
 from device.identity import Device, Identity
+from device.progress import Progress
 
-_ONCE = Config(retries={"total_max_attempts": 1})
+if TYPE_CHECKING:  # the stubs are a development requirement
+    from mypy_boto3_iot import IoTClient
+
+ONCE = Config(retries={"total_max_attempts": 1})
+"""For clients that issue certificates: a call whose answer was lost must not be repeated."""
 
 
 def provision(
@@ -51,20 +61,48 @@ def provision(
             a person may change.
         IdentityError: What is in the folder is broken, or in use by another run.
     """
-    environment.check_stack()
-    broker = environment.broker()
-    folder = identity.folder_of(environment.name, thing_name, environment.root)
-    identity.make_folder(folder, environment.root)
-    try:
-        with _only_one(folder), aws.explained(environment.name):
-            return _Provisioning(environment, broker, thing_name, folder, report).run()
-    finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # refused before anything was made: it is empty
+    return Provisioner(environment).provision(thing_name, report)
+
+
+class Provisioner:
+    """Provisions things of one environment, from several threads at once if need be.
+
+    Raises:
+        AwsError: The environment is not ready.
+    """
+
+    def __init__(self, environment: aws.AwsEnvironment) -> None:
+        environment.check_stack()
+        self._environment = environment
+        self._broker = environment.broker()
+        # Made here: threads may share clients, but not make them.
+        self._iot = environment.session.client("iot")
+        self._iot_once = environment.session.client("iot", config=ONCE)
+
+    def provision(self, thing_name: str, report: Callable[[str], None]) -> Identity:
+        """As the function of this name."""
+        environment = self._environment
+        folder = identity.folder_of(environment.name, thing_name, environment.root)
+        identity.make_folder(folder, environment.root)
+        run = _Provisioning(
+            environment=environment,
+            broker=self._broker,
+            iot=self._iot,
+            iot_once=self._iot_once,
+            thing_name=thing_name,
+            folder=folder,
+            report=report,
+        )
+        try:
+            with only_one(folder), aws.explained(environment.name):
+                return run.run()
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # refused before anything was made: it is empty
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def only_one(folder: Path) -> Iterator[None]:
     """Keep a second run for the same identity out; the lock dies with the process."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -72,7 +110,7 @@ def _only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise IdentityError(
-                f"another device.provision is at work in {folder}; run this when it has ended",
+                f"another device command is at work in {folder}; run this when it has ended",
                 ExitStatus.CONFLICT,
             ) from None
         yield
@@ -85,8 +123,11 @@ class _Provisioning:
 
     def __init__(
         self,
+        *,
         environment: aws.AwsEnvironment,
         broker: aws.Broker,
+        iot: "IoTClient",
+        iot_once: "IoTClient",
         thing_name: str,
         folder: Path,
         report: Callable[[str], None],
@@ -96,8 +137,8 @@ class _Provisioning:
         self._thing_name = thing_name
         self._folder = folder
         self._report = report
-        self._iot = environment.session.client("iot")
-        self._iot_once = environment.session.client("iot", config=_ONCE)
+        self._iot = iot
+        self._iot_once = iot_once
 
     def run(self) -> Identity:
         certificate = self._existing()
@@ -272,27 +313,68 @@ _PARTS = (identity.KEY_FILE, identity.CERTIFICATE_FILE, identity.CA_FILE)
 
 @click.command(cls=cli.Command)
 @click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
-@click.argument("thing_name", metavar="THING")
-def main(environment: str, thing_name: str) -> None:
+@click.option(
+    "--from",
+    "table",
+    type=click.File("r", encoding="utf-8-sig"),
+    metavar="CSV",
+    help="Provision every thing of the column thing_name.",
+)
+@click.argument("thing_name", metavar="THING", required=False, callback=cli.thing_name)
+def main(environment: str, thing_name: str | None, *, table: TextIO | None) -> None:
     """Give THING its identity: key, certificate, registration, and a folder under certs/.
 
     Prints the folder. Run again, it completes what was interrupted, mends what is missing,
     and otherwise changes nothing.
     """
-    try:
-        names.check_thing_name(thing_name)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="THING") from None
+    if (thing_name is None) == (table is None):
+        raise click.UsageError("expected either THING or --from CSV")
+    if table is not None:
+        _provision_table(environment, table)
+    elif thing_name is not None:
+        _provision_one(environment, thing_name)
+
+
+def _provision_one(environment: str, thing_name: str) -> None:
     changes = []
 
     def report(change: str) -> None:
         changes.append(change)
-        click.echo(change, err=True)
+        cli.say(change)
 
     made = provision(aws.session_for(environment), thing_name, report)
     if not changes:
-        click.echo(f"{thing_name} is provisioned already; nothing changed", err=True)
+        cli.say(f"{thing_name} is provisioned already; nothing changed")
     click.echo(str(made.folder))
+
+
+def _provision_table(environment: str, table: TextIO) -> None:
+    things, bad = fleet.read(table)
+    for line in bad:
+        cli.say(f"error: {line}")
+    if bad:
+        raise DeviceError(
+            f"expected a thing name on every line, got {len(bad)} bad lines; nothing was "
+            "provisioned; mend them and run this again",
+            ExitStatus.USAGE,
+        )
+    provisioner = Provisioner(aws.session_for(environment))
+    failures: list[DeviceError] = []
+    with Progress(total=len(things)) as progress:
+        results = fleet.each(things, lambda name: provisioner.provision(name, lambda _: None))
+        for done, (row, result) in enumerate(results, start=1):
+            if isinstance(result, DeviceError):
+                failures.append(result)
+                progress.say(f"error: line {row.line}: {row.thing_name}: {result}")
+            else:
+                click.echo(str(result.folder))
+            progress.show(done, f"{done} of {len(things)} things, {len(failures)} failed")
+    if failures:
+        raise DeviceError(
+            f"{len(failures)} of {len(things)} things failed; mend what their lines say and run "
+            "this again: it completes what is missing",
+            failures[0].status,
+        )
 
 
 if __name__ == "__main__":

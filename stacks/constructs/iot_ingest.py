@@ -23,10 +23,12 @@ _THING = "${iot:Connection.Thing.ThingName}"
 class DeviceAccess(Construct):
     """What a device certificate may do: be its own thing, and publish to its own topics.
 
+    One of them is for proof: a certificate is tried out there before it is relied on.
+
     Args:
         environment: First part of the policy's name, second level of the topics.
-        channels: The contracts' names. A topic that no rule reads is refused: a message
-            there would be acknowledged and lost.
+        channels: The contracts' names. Any other topic that no rule reads is refused:
+            a message there would be acknowledged and lost.
 
     Attributes:
         policy_name: Attach it to every device certificate of the environment.
@@ -47,6 +49,7 @@ class DeviceAccess(Construct):
             for channel in channels
             for build in (names.topic, names.basic_ingest_topic)
         ]
+        topics.append(names.proof_topic(environment, _THING))
         document = {
             "Version": "2012-10-17",
             "Statement": [

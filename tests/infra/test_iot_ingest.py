@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -120,7 +121,13 @@ def test_a_device_may_publish_to_its_own_topics_plain_and_basic_ingest_and_nothi
     assert {flat(arn).partition(":topic/")[2] for arn in statements[1]["Resource"]} == {
         f"dt/{environment}/{THING}/telemetry",
         f"$aws/rules/{environment}_telemetry/dt/{environment}/{THING}/telemetry",
+        f"dt/{environment}/{THING}/_proof",
     }
+
+
+def test_no_channel_can_have_the_name_of_the_topic_for_proof(environment: str) -> None:
+    level = names.proof_topic(environment, "any").rpartition("/")[2]
+    assert not re.fullmatch(names.CHANNEL_PATTERN, level)
 
 
 def test_no_part_of_the_device_policy_matches_more_than_it_names(policy: Any) -> None:

@@ -48,8 +48,15 @@ class NotFoundError(ClientError):
         super().__init__(cast("Any", error), operation)
 
 
+class ConflictError(ClientError):
+    def __init__(self, operation: str) -> None:
+        error = {"Error": {"Code": "DeleteConflictException", "Message": "in use"}}
+        super().__init__(cast("Any", error), operation)
+
+
 class _Exceptions:
     ResourceNotFoundException = NotFoundError
+    DeleteConflictException = ConflictError
 
 
 @dataclass
@@ -59,9 +66,11 @@ class FakeIot:
     steps: Steps = field(default_factory=Steps)
     certificates: dict[str, dict[str, Any]] = field(default_factory=dict)
     things: dict[str, set[str]] = field(default_factory=dict)  # to ARNs of principals
+    attributes: dict[str, dict[str, str]] = field(default_factory=dict)  # of things
     groups: dict[str, set[str]] = field(default_factory=lambda: {"dev_devices": set()})
     policies: dict[str, set[str]] = field(default_factory=lambda: {"dev_device": set()})
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    indexed: list[dict[str, Any]] | None = None  # None: fleet indexing is off
     endpoint: str = "abc-ats.iot.eu-central-1.amazonaws.com"
     exceptions = _Exceptions
 
@@ -137,6 +146,55 @@ class FakeIot:
         self.groups[arguments["thingGroupName"]].add(arguments["thingName"])
         self.steps.tick()
 
+    def detach_policy(self, **arguments: Any) -> None:
+        self._called("detach_policy", **arguments)
+        self.policies[arguments["policyName"]].discard(arguments["target"])
+        self.steps.tick()
+
+    def detach_thing_principal(self, **arguments: Any) -> None:
+        self._called("detach_thing_principal", **arguments)
+        self.things[arguments["thingName"]].discard(arguments["principal"])
+        self.steps.tick()
+
+    def delete_certificate(self, **arguments: Any) -> None:
+        self._called("delete_certificate", **arguments)
+        record = self.certificates[arguments["certificateId"]]
+        arn = record["certificateArn"]
+        held = [*self.policies.values(), *self.things.values()]
+        if record["status"] == "ACTIVE" or any(arn in holders for holders in held):
+            raise ConflictError("DeleteCertificate")
+        del self.certificates[arguments["certificateId"]]
+        self.steps.tick()
+
+    def describe_thing(self, **arguments: Any) -> dict[str, Any]:
+        self._called("describe_thing", **arguments)
+        name = arguments["thingName"]
+        if name not in self.things:
+            raise NotFoundError("DescribeThing")
+        return {
+            "thingArn": f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/{name}",
+            "attributes": self.attributes.get(name, {}),
+        }
+
+    def update_thing(self, **arguments: Any) -> None:
+        self._called("update_thing", **arguments)
+        payload = arguments["attributePayload"]
+        self.attributes.setdefault(arguments["thingName"], {}).update(payload["attributes"])
+        self.steps.tick()
+
+    def delete_thing(self, **arguments: Any) -> None:
+        self._called("delete_thing", **arguments)
+        self.things.pop(arguments["thingName"], None)
+        for members in self.groups.values():
+            members.discard(arguments["thingName"])
+        self.steps.tick()
+
+    def search_index(self, **arguments: Any) -> dict[str, Any]:
+        self._called("search_index", **arguments)
+        if self.indexed is None:
+            raise NotFoundError("SearchIndex")
+        return {"things": self.indexed}
+
     def get_paginator(self, operation: str) -> "_Paginator":
         return _Paginator(self, operation)
 
@@ -151,6 +209,15 @@ class FakeIot:
                 if arguments["thingName"] not in self.things:
                     raise NotFoundError("ListThingPrincipals")
                 yield {"principals": sorted(self.things[arguments["thingName"]])}
+            case "list_principal_things":
+                things = [n for n, held in self.things.items() if arguments["principal"] in held]
+                yield {"things": things}
+            case "list_things_in_thing_group":
+                if arguments["thingGroupName"] not in self.groups:
+                    raise NotFoundError("ListThingsInThingGroup")
+                yield {"things": sorted(self.groups[arguments["thingGroupName"]])}
+            case "list_targets_for_policy":
+                yield {"targets": sorted(self.policies[arguments["policyName"]])}
             case "list_attached_policies":
                 names = [n for n, held in self.policies.items() if arguments["target"] in held]
                 yield {"policies": [{"policyName": name} for name in names]}
@@ -186,6 +253,24 @@ class _Paginator:
 
 
 @dataclass
+class FakeIotData:
+    """The API of live connections."""
+
+    steps: Steps
+    connected: set[str] = field(default_factory=set)
+    supported: bool = True
+
+    def delete_connection(self, **arguments: Any) -> None:
+        self.steps.tick()
+        if not self.supported:
+            error = {"Error": {"Code": "InvalidRequestException", "Message": "unknown"}}
+            raise ClientError(cast("Any", error), "DeleteConnection")
+        if arguments["clientId"] not in self.connected:
+            raise NotFoundError("DeleteConnection")
+        self.connected.discard(arguments["clientId"])
+
+
+@dataclass
 class FakeCloudFormation:
     status: str | None = "CREATE_COMPLETE"
 
@@ -202,14 +287,23 @@ class FakeSession:
     iot: FakeIot
     cloudformation: FakeCloudFormation
 
+    iot_data: FakeIotData | None = None
+
     def client(self, service: str, **_: Any) -> Any:
-        return {"iot": self.iot, "cloudformation": self.cloudformation}[service]
+        return {
+            "iot": self.iot,
+            "iot-data": self.iot_data,
+            "cloudformation": self.cloudformation,
+        }[service]
 
 
 def environment(
-    root: Path, iot: FakeIot, stack_status: str | None = "CREATE_COMPLETE"
+    root: Path,
+    iot: FakeIot,
+    stack_status: str | None = "CREATE_COMPLETE",
+    iot_data: FakeIotData | None = None,
 ) -> AwsEnvironment:
-    session = FakeSession(iot, FakeCloudFormation(stack_status))
+    session = FakeSession(iot, FakeCloudFormation(stack_status), iot_data)
     return AwsEnvironment("dev", cast("boto3.Session", session), ACCOUNT, REGION, root)
 
 

@@ -311,7 +311,7 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
     environment_ = environment(tmp_path, iot)
 
     def while_it_runs(_: str) -> None:
-        with pytest.raises(IdentityError, match=r"another device\.provision is at work"):
+        with pytest.raises(IdentityError, match=r"another device command is at work"):
             provision(environment_, THING, print)
 
     provision(environment_, THING, while_it_runs)

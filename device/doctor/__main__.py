@@ -1,0 +1,99 @@
+"""The command: wires the stages to the terminal."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+import contracts
+from device import cli
+from device.doctor import probe
+from device.doctor.context import Context
+from device.doctor.findings import Finding, Outcome, Stage, examine
+from device.doctor.identity_checks import BROKER, ENVIRONMENT, IDENTITY, NETWORK, REGISTRATION
+from device.doctor.pipeline_checks import DELIVERY, PARSER, READINGS, RULE, TABLE
+from device.errors import ExitStatus
+from device.identity import PROJECT_ROOT
+
+STAGES = (
+    *(IDENTITY, ENVIRONMENT, NETWORK, REGISTRATION, BROKER),
+    *(RULE, DELIVERY, PARSER, READINGS, TABLE),
+)
+
+_COLOURS = {Outcome.OK: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow"}
+
+
+def stages(*, connect: bool, send: bool) -> tuple[Stage, ...]:
+    """The stages of one run."""
+    chosen = tuple(stage for stage in STAGES if connect or stage is not BROKER)
+    if send:
+        chosen = (*chosen, probe.stage(needs=tuple(stage.name for stage in chosen)))
+    return chosen
+
+
+@click.command(cls=cli.Command)
+@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
+@click.option(
+    "--channel",
+    type=click.Choice(contracts.channels()),
+    default=contracts.channels()[0],
+    show_default=True,
+    help="Contract of the messages.",
+)
+@click.option("--send", is_flag=True, help="Publish one reading and follow it to its row.")
+@click.option(
+    "--no-connect",
+    is_flag=True,
+    help="Do not connect: a publisher at work with this identity goes on undisturbed.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Of the report on stdout; json is one object a line.",
+)
+@click.argument("thing_name", metavar="THING", callback=cli.thing_name)
+def main(
+    environment: str, thing_name: str, *, channel: str, send: bool, no_connect: bool, format_: str
+) -> None:
+    """Find out why THING's messages do not appear.
+
+    Walks every hop from the identity's files to the Athena table, with a line for each check: ok,
+    failed, or skipped and why. A failure comes with the one command or sentence that mends it.
+    Changes nothing, and needs read permissions only: the docstring of device/doctor/__init__.py
+    has them as a policy. The exit status tells the first stage that failed.
+    """
+    if send and no_connect:
+        raise click.UsageError("expected --send or --no-connect, got both")
+    context = Context(environment, thing_name, channel, PROJECT_ROOT)
+    chosen = stages(connect=not no_connect, send=send)
+    failed = []
+    for finding in examine(context, chosen):
+        click.echo(_json(finding) if format_ == "json" else _text(finding))
+        if finding.outcome is Outcome.FAILED:
+            failed.append(finding.stage)
+    if failed:
+        status = next(stage.status for stage in chosen if stage.name == failed[0])
+        raise SystemExit(status)
+    raise SystemExit(ExitStatus.OK)
+
+
+def _json(finding: Finding) -> str:
+    return json.dumps(asdict(finding), ensure_ascii=False)
+
+
+def _text(finding: Finding) -> str:
+    word = click.style(f"{finding.outcome:<7}", fg=_COLOURS[finding.outcome])
+    line = f"{word}  {finding.stage} · {finding.check}: {_printable(finding.detail)}"
+    return line if finding.mend is None else f"{line}\n         → {finding.mend}"
+
+
+def _printable(text: str) -> str:
+    """No control character that came from elsewhere reaches the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m device.doctor")

@@ -1,0 +1,153 @@
+"""Publish one reading and follow it, hop by hop, to its row."""
+
+import base64
+import gzip
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from botocore.exceptions import ClientError
+
+import contracts
+from device import mqtt
+from device.doctor import query
+from device.doctor.context import Context, S3Object
+from device.doctor.findings import Failed, Stage
+from device.errors import ExitStatus
+from device.simulator import Simulator
+
+# How much longer than its buffering interval each hop may take before it counts as broken.
+_PATIENCE_SECONDS = 90.0
+_PAUSE_SECONDS = 0.5
+
+T = TypeVar("T")
+
+
+@dataclass
+class Probe:
+    """One reading on its way; each method is the check of one hop.
+
+    The reading is a simulated one that the contract allows. It is stored like any other, with the
+    time of the probe as its timestamp: tell from its ``received_at`` that it was one.
+    """
+
+    payload: bytes = b""
+    _sent: float = field(default=0.0, init=False)
+    _raw: S3Object | None = field(default=None, init=False)
+    _line: int = field(default=0, init=False)
+
+    def publish(self, context: Context) -> str:
+        """The broker acknowledges it."""
+        contract = contracts.load(context.channel)
+        simulator = Simulator(contract, seed=time.time_ns(), clock=time.time)
+        self.payload = json.dumps(simulator.reading(), separators=(",", ":")).encode()
+        with mqtt.Connection(context.identity) as connection:
+            self._sent = time.monotonic()
+            self._sent_at = time.time()
+            delivery = connection.publish(context.topic, self.payload).result()
+        if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
+            raise Failed(
+                f"the broker did not acknowledge the probe: {delivery.reason}",
+                context.provision,
+            )
+        interval = context.destination["BufferingHints"]["IntervalInSeconds"]
+        return f"acknowledged after {self._elapsed()}; its batch closes within {interval} s"
+
+    def arrive(self, context: Context) -> str:
+        """Its batch is in the raw bucket."""
+        seen: set[str] = set()
+
+        def found() -> bool:
+            for candidate in context.newest(context.raw_bucket, f"raw/{context.channel}/"):
+                # The clocks of S3 and of this machine differ by less than a minute.
+                if candidate.modified.timestamp() < self._sent_at - 60:
+                    break
+                if candidate.key not in seen and self._is_in(context, candidate):
+                    return True
+                seen.add(candidate.key)
+            return False
+
+        interval = context.destination["BufferingHints"]["IntervalInSeconds"]
+        _wait(
+            found,
+            interval + _PATIENCE_SECONDS,
+            "the probe is not in the raw bucket",
+            "wait a minute and look at the rule's and the stream's metrics and logs",
+        )
+        assert self._raw is not None  # noqa: S101  # found() has set it
+        return f"after {self._elapsed()} in s3://{self._raw.bucket}/{self._raw.key}"
+
+    def parse(self, context: Context) -> str:
+        """The parser has written its batch's rows."""
+        assert self._raw is not None  # noqa: S101  # arrive() has succeeded
+        key = self._raw.key.replace("raw/", "parsed/", 1).removesuffix(".ndjson.gz") + ".parquet"
+        s3 = context.client("s3")
+
+        def found() -> bool:
+            try:
+                s3.head_object(Bucket=context.parsed_bucket, Key=key)
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                    return False
+                raise
+            return True
+
+        _wait(
+            found,
+            _PATIENCE_SECONDS,
+            "the probe's batch has no Parquet object",
+            "look at the function's log",
+        )
+        return f"after {self._elapsed()} in s3://{context.parsed_bucket}/{key}"
+
+    def query(self, context: Context) -> str:
+        """Athena shows its row."""
+        assert self._raw is not None  # noqa: S101  # arrive() has succeeded
+        day = self._raw.key.split("/")[2].removeprefix("dt=")
+        rows = query.run(
+            context.client("athena"),
+            context.environment_name,
+            f"SELECT thing_name, received_at, reading_id FROM {context.channel} "
+            f"WHERE dt = '{day}' AND raw_key = '{self._raw.key}' AND raw_line = {self._line}",
+        )
+        if not rows:
+            raise Failed("the probe's row is not in the table", "look at the table's location")
+        name, received, reading_id = rows[0]
+        return f"after {self._elapsed()}: {name} at {received} UTC, reading_id {reading_id}"
+
+    def _is_in(self, context: Context, candidate: S3Object) -> bool:
+        expected = base64.b64encode(self.payload).decode()
+        for number, line in enumerate(gzip.decompress(context.body(candidate)).split(b"\n"), 1):
+            if expected.encode() in line and json.loads(line)["topic"] == context.plain_topic:
+                self._raw, self._line = candidate, number
+                return True
+        return False
+
+    def _elapsed(self) -> str:
+        return f"{time.monotonic() - self._sent:.1f} s"
+
+
+def _wait(found: Callable[[], bool], seconds: float, seen: str, mend: str) -> None:
+    until = time.monotonic() + seconds
+    while not found():
+        if time.monotonic() > until:
+            raise Failed(f"{seen} after {seconds:.0f} s", mend)
+        time.sleep(_PAUSE_SECONDS)
+
+
+def stage(needs: tuple[str, ...]) -> Stage:
+    """A stage that sends one probe."""
+    probe = Probe()
+    return Stage(
+        "probe",
+        ExitStatus.PROBE,
+        {
+            "published": probe.publish,
+            "raw": probe.arrive,
+            "parsed": probe.parse,
+            "row": probe.query,
+        },
+        needs=needs,
+    )

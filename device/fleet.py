@@ -1,0 +1,75 @@
+"""The same for many things: read their names, and do a few at a time."""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TextIO, TypeVar
+
+from contracts import names
+from device.errors import DeviceError
+
+COLUMN = "thing_name"
+
+# Well within the 10 calls a second that AWS IoT takes of most operations that make something;
+# botocore repeats what is throttled all the same.
+# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#thing-limits
+_THREADS = 4
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A thing to work on, and the line of the file that names it."""
+
+    line: int
+    thing_name: str
+
+
+def read(table: TextIO) -> tuple[list[Row], list[str]]:
+    """Read a CSV file with a column ``thing_name``.
+
+    Returns:
+        The rows, and a sentence for each line that is not one.
+    """
+    rows: list[Row] = []
+    bad: list[str] = []
+    lines: dict[str, int] = {}
+    reader = csv.DictReader(table, strict=True)
+    try:
+        if COLUMN not in (reader.fieldnames or []):
+            return [], [f"line 1: expected a column {COLUMN}, got {reader.fieldnames}"]
+        for record in reader:
+            line, name = reader.line_num, (record[COLUMN] or "").strip()
+            try:
+                names.check_thing_name(name)
+            except ValueError as error:
+                bad.append(f"line {line}: {error}")
+                continue
+            if name in lines:
+                bad.append(f"line {line}: {name} is on line {lines[name]} already")
+                continue
+            lines[name] = line
+            rows.append(Row(line, name))
+    except (csv.Error, UnicodeDecodeError) as error:
+        bad.append(f"line {reader.line_num + 1}: expected CSV in UTF-8: {error}")
+    return rows, bad
+
+
+def each(rows: Iterable[Row], work: Callable[[str], T]) -> Iterator[tuple[Row, T | DeviceError]]:
+    """Do ``work`` for each thing, and give each one's result or error as soon as it is there.
+
+    When the caller stops early, as after Ctrl-C, what has begun is completed and nothing else
+    is begun.
+    """
+    with ThreadPoolExecutor(_THREADS) as threads:
+        futures: dict[Future[T], Row] = {threads.submit(work, row.thing_name): row for row in rows}
+        try:
+            for future in as_completed(futures):
+                try:
+                    yield futures[future], future.result()
+                except DeviceError as error:
+                    yield futures[future], error
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)

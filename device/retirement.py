@@ -1,0 +1,59 @@
+"""Take a certificate out of AWS IoT, in the one order that is safe and that AWS IoT allows."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # the stubs are a development requirement
+    from mypy_boto3_iot import IoTClient
+
+# Detaching is asynchronous: until it is done, the certificate cannot be deleted.
+# https://docs.aws.amazon.com/iot/latest/apireference/API_DetachThingPrincipal.html
+_DELETE_ATTEMPTS = 10
+_DELETE_PAUSE_SECONDS = 1.0
+
+
+def deactivate(
+    iot: "IoTClient",
+    certificate_arn: str,
+    status: Literal["INACTIVE", "REVOKED"],
+    report: Callable[[str], None],
+) -> bool:
+    """Make the certificate of no use; return False if there is no such certificate any more."""
+    certificate_id = certificate_arn.rpartition("/")[2]
+    try:
+        found = iot.describe_certificate(certificateId=certificate_id)["certificateDescription"]
+    except iot.exceptions.ResourceNotFoundException:
+        return False
+    if found["status"] not in {status, "REVOKED"}:
+        iot.update_certificate(certificateId=certificate_id, newStatus=status)
+        report(f"certificate {certificate_id}: {status.lower()}")
+    return True
+
+
+def retire(iot: "IoTClient", certificate_arn: str, report: Callable[[str], None]) -> None:
+    """Deactivate the certificate, detach it from everything, and delete it.
+
+    Deactivated first: whatever happens next, nobody can use it. May be repeated.
+
+    Raises:
+        botocore.exceptions.ClientError: AWS IoT refuses.
+    """
+    if not deactivate(iot, certificate_arn, "INACTIVE", report):
+        return
+    policies = iot.get_paginator("list_attached_policies").paginate(target=certificate_arn)
+    for name in [found["policyName"] for page in policies for found in page["policies"]]:
+        iot.detach_policy(policyName=name, target=certificate_arn)
+    things = iot.get_paginator("list_principal_things").paginate(principal=certificate_arn)
+    for name in [name for page in things for name in page["things"]]:
+        iot.detach_thing_principal(thingName=name, principal=certificate_arn)
+    certificate_id = certificate_arn.rpartition("/")[2]
+    for attempt in range(1, _DELETE_ATTEMPTS + 1):
+        try:
+            iot.delete_certificate(certificateId=certificate_id)
+            break
+        except iot.exceptions.DeleteConflictException:
+            if attempt == _DELETE_ATTEMPTS:
+                raise
+            time.sleep(_DELETE_PAUSE_SECONDS)
+    report(f"certificate {certificate_id}: detached and deleted")

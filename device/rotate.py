@@ -1,0 +1,203 @@
+"""Give a device a new key and certificate: ``python -m device.rotate --env ENV THING``.
+
+The new pair is made beside the old one, and proven: it connects, and publishes to
+``dt/{env}/{thing}/_proof``, which the policy allows and no rule reads, so that no data is made.
+Only then the identity is switched over, in one rename, and the old certificate is deactivated,
+detached and deleted. Interrupted anywhere, the identity works, with the old certificate or with
+the new one; run it again, and it completes.
+
+After a rotation ``private.key``, ``certificate.pem`` and ``device.json`` are symbolic links
+through ``current``, the folder of the pair in use: what replaces ``current`` replaces all three
+at once. The paths that a client opens stay the same.
+
+The broker lets a client id connect once: the proof ends the connection of a publisher that is
+at work with the identity. Stop it first.
+
+The credentials need what ``device.provision`` needs and, of ``iot:``, ``DetachPolicy``,
+``DetachThingPrincipal`` and ``DeleteCertificate``.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from contracts import names
+from device import aws, certificates, cli, identity, mqtt, retirement
+from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError
+from device.identity import Device, Identity
+from device.provision import ONCE, only_one
+
+JOURNAL_FILE = "rotation.json"
+"""In the identity's folder from the first step of a rotation to its last: the old certificate."""
+
+_CURRENT = "current"
+_SLOTS = ("pair-a", "pair-b")
+_LINKED = (identity.KEY_FILE, identity.CERTIFICATE_FILE, identity.DEVICE_FILE)
+
+# What was just activated may take a moment until every broker knows it.
+_PROOF_ATTEMPTS = 4
+_PROOF_PAUSE_SECONDS = 3.0
+
+
+def rotate(
+    environment: aws.AwsEnvironment, thing_name: str, report: Callable[[str], None]
+) -> Identity:
+    """Replace key and certificate of ``thing_name``, here and in AWS IoT.
+
+    Args:
+        environment: Where the thing belongs; its ``root`` holds ``certs``.
+        thing_name: Provisioned on this machine.
+        report: Called with a line of text for each thing that changed.
+
+    Raises:
+        AwsError: The environment is not ready, or refuses.
+        IdentityError: The identity is missing, broken or in use by another run.
+        ConnectionFailed: The new certificate did not prove itself; the old one is in use.
+    """
+    environment.check_stack()
+    folder = identity.folder_of(environment.name, thing_name, environment.root)
+    if not folder.is_dir():
+        identity.load(folder)  # says what to do
+    with only_one(folder), aws.explained(environment.name):
+        return _Rotation(environment, folder, report).run()
+
+
+class _Rotation:
+    """One run for one identity. Each step may be repeated."""
+
+    def __init__(
+        self, environment: aws.AwsEnvironment, folder: Path, report: Callable[[str], None]
+    ) -> None:
+        self._environment = environment
+        self._folder = folder
+        self._report = report
+        self._iot = environment.session.client("iot")
+        self._iot_once = environment.session.client("iot", config=ONCE)
+
+    def run(self) -> Identity:
+        if (self._folder / certificates.JOURNAL_FILE).exists():
+            raise IdentityError(
+                f"expected a complete identity in {self._folder}, got an interrupted "
+                "provisioning; run python -m device.provision again"
+            )
+        device = identity.load(self._folder).device
+        old_arn = self._old_arn(device)
+        if device.certificate_arn == old_arn:
+            slot = self._free_slot()
+            new = self._issue(slot, device)
+            self._prove(new)
+            self._switch(slot)
+            self._report(f"certificate {new.device.certificate_id}: in use")
+        retirement.retire(self._iot, old_arn, self._report)
+        # The old key is worth nothing any more, but should not lie about.
+        shutil.rmtree(self._free_slot(), ignore_errors=True)
+        identity.remove(self._folder / JOURNAL_FILE)
+        return identity.load(self._folder)
+
+    def _old_arn(self, device: Device) -> str:
+        """The certificate that is replaced, which the journal tells from the first step on."""
+        path = self._folder / JOURNAL_FILE
+        try:
+            return str(json.loads(path.read_bytes())["old_certificate_arn"])
+        except FileNotFoundError:
+            content = {"old_certificate_arn": device.certificate_arn}
+            identity.write_private(path, json.dumps(content).encode() + b"\n")
+            return device.certificate_arn
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise IdentityError(f"expected a journal of rotation, got {path}: {error}") from None
+
+    def _free_slot(self) -> Path:
+        """The folder for a pair that is not in use."""
+        current = self._folder / _CURRENT
+        used = current.readlink().name if current.is_symlink() else _SLOTS[0]
+        return self._folder / next(name for name in _SLOTS if name != used)
+
+    def _issue(self, slot: Path, device: Device) -> Identity:
+        """Make the new pair in ``slot``, registered like the old one, and activate it."""
+        identity.make_folder(slot, self._environment.root)
+        if (slot / identity.DEVICE_FILE).exists() and not (
+            slot / certificates.JOURNAL_FILE
+        ).exists():
+            return identity.load(slot)
+        issued = certificates.issue(self._iot_once, slot, device.thing_name)
+        self._report(f"certificate {issued.certificate_id}: issued, not active yet")
+        policy_name = names.device_policy_name(self._environment.name)
+        self._iot.attach_policy(policyName=policy_name, target=issued.certificate_arn)
+        self._iot.attach_thing_principal(
+            thingName=device.thing_name,
+            principal=issued.certificate_arn,
+            thingPrincipalType="EXCLUSIVE_THING",
+        )
+        described = replace(
+            device,
+            certificate_id=issued.certificate_id,
+            certificate_arn=issued.certificate_arn,
+        )
+        for name, content in {
+            identity.CERTIFICATE_FILE: issued.certificate_pem.encode(),
+            identity.CA_FILE: (self._folder / identity.CA_FILE).read_bytes(),
+            identity.DEVICE_FILE: described.to_json(),
+        }.items():
+            identity.write_private(slot / name, content)
+        self._iot.update_certificate(certificateId=issued.certificate_id, newStatus="ACTIVE")
+        identity.remove(slot / certificates.JOURNAL_FILE)
+        self._report(f"certificate {issued.certificate_id}: active")
+        return identity.load(slot)
+
+    def _prove(self, new: Identity) -> None:
+        topic = names.proof_topic(self._environment.name, new.device.thing_name)
+        for attempt in range(1, _PROOF_ATTEMPTS + 1):
+            try:
+                with mqtt.Connection(new) as connection:
+                    delivery = connection.publish(topic, b"").result()
+                break
+            except ConnectionRefused:
+                if attempt == _PROOF_ATTEMPTS:
+                    raise
+                time.sleep(_PROOF_PAUSE_SECONDS)
+        if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
+            raise AwsError(
+                f"expected the broker to take a message to {topic} with the new certificate, got: "
+                f"{delivery.reason}; the old one stays in use; run "
+                f"{aws.deploy_command(self._environment.name)}, then this again",
+                ExitStatus.REFUSED,
+            )
+        self._report(f"certificate {new.device.certificate_id}: connected and published")
+
+    def _switch(self, slot: Path) -> None:
+        """Put the pair in ``slot`` to use. At every moment the identity is one whole pair."""
+        current = self._folder / _CURRENT
+        if not current.is_symlink():
+            first = self._folder / _SLOTS[0]
+            identity.make_folder(first, self._environment.root)
+            for name in _LINKED:
+                identity.write_private(first / name, (self._folder / name).read_bytes())
+            identity.link(current, Path(first.name))
+        for name in _LINKED:
+            path = self._folder / name
+            if not path.is_symlink():
+                # Provisioning writes plain files: the pair in use is what they say.
+                identity.write_private(current / name, path.read_bytes())
+                identity.link(path, Path(_CURRENT, name))
+        identity.link(current, Path(slot.name))
+
+
+@click.command(cls=cli.Command)
+@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
+@click.argument("thing_name", metavar="THING", callback=cli.thing_name)
+def main(environment: str, thing_name: str) -> None:
+    """Give THING a new key and certificate, and retire the old ones.
+
+    The new certificate must connect and publish before it is relied on. Stop a publisher that
+    uses the identity first. Interrupted, run it again: it completes. Prints the folder.
+    """
+    click.echo(str(rotate(aws.session_for(environment), thing_name, cli.say).folder))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m device.rotate")
