@@ -18,7 +18,13 @@ from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
 from contracts.names import MAX_TOPIC_BYTES
-from device.errors import ConnectionFailed, ConnectionRefused, IdentityError, Unreachable
+from device.errors import (
+    ConnectionDropped,
+    ConnectionFailed,
+    ConnectionRefused,
+    IdentityError,
+    Unreachable,
+)
 from device.identity import Identity
 
 # The largest payload that AWS IoT Core takes.
@@ -194,6 +200,7 @@ class Connection:
                 ping_timeout_ms=10_000,
                 connack_timeout_ms=int(CONNECT_TIMEOUT_SECONDS * 1000),
                 ack_timeout_sec=ACKNOWLEDGEMENT_TIMEOUT_SECONDS,
+                retry_jitter_mode=mqtt5.ExponentialBackoffJitterMode.FULL,
                 min_reconnect_delay_ms=500,
                 max_reconnect_delay_ms=5_000,
                 enable_metrics_collection=False,
@@ -291,7 +298,7 @@ class Connection:
             self._fail(
                 Unreachable(
                     f"the connection was lost for more than {_RECONNECT_SECONDS:.0f} s: "
-                    f"{data.exception.message}; run the command again for what is missing"
+                    f"{data.exception.message}; check the network and firewalls"
                 )
             )
 
@@ -304,7 +311,7 @@ class Connection:
             self._fail(ConnectionRefused(f"the broker ended the connection: {reason}"))
         elif self._drops >= _MAX_DROPS:
             self._fail(
-                ConnectionRefused(
+                ConnectionDropped(
                     f"the broker ended the connection {self._drops} times without an "
                     "acknowledgement; does the device's policy allow the topic?"
                 )
@@ -348,6 +355,8 @@ def _diagnosed(identity: Identity, symptom: str) -> ConnectionFailed:
             f"({error}); is it the right broker, and this machine's clock right? "
             f"{_provision(identity)}"
         )
+    except ssl.SSLEOFError:
+        return Unreachable(f"{address} ends connections before TLS is set up; {status}")
     except ssl.SSLError as error:
         return ConnectionRefused(
             f"TLS with {address} failed ({error}): the broker does not take the "
@@ -355,7 +364,7 @@ def _diagnosed(identity: Identity, symptom: str) -> ConnectionFailed:
         )
     except OSError as error:
         return Unreachable(f"nothing answers at {address} ({error.strerror or error}); {status}")
-    return ConnectionRefused(
+    return ConnectionDropped(
         f"the broker at {address} ended the connection without a word ({symptom}): the certificate "
         f"{device.certificate_id} is not active, or not known there; {_provision(identity)}"
     )
