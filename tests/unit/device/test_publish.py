@@ -417,7 +417,7 @@ def test_the_private_key_is_told_to_nobody(
 
 def test_needs_neither_boto3_nor_the_code_that_uses_it() -> None:
     code = (
-        "import sys, device.publish; "
+        "import sys, device.publish, device.simulate; "
         "print(*sorted({name.split('.')[0] for name in sys.modules} & {'boto3', 'botocore'}), "
         "*[name for name in ('device.aws', 'device.provision') if name in sys.modules])"
     )
@@ -431,7 +431,7 @@ def test_needs_neither_boto3_nor_the_code_that_uses_it() -> None:
     assert found.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("module", ["device.provision", "device.publish"])
+@pytest.mark.parametrize("module", ["device.provision", "device.publish", "device.simulate"])
 def test_every_command_explains_itself(module: str) -> None:
     found = subprocess.run(
         [sys.executable, "-m", module, "--help"],
