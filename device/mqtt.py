@@ -222,29 +222,33 @@ class Connection:
         an answer, or when the connection is closed, it is ``UNKNOWN``.
 
         Raises:
-            ConnectionFailed: The connection is gone for good; the message was not sent.
+            ConnectionFailed: The connection is closed or gone for good; the message was not sent.
         """
-        if self._failure is not None:
-            raise self._failure
         result: Future[Delivery] = Future()
         if len(payload) > MAX_PAYLOAD_BYTES:
             reason = f"expected at most {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}"
             result.set_result(Delivery(Outcome.REFUSED, reason))
             return result
+        with self._lock:  # another thread may close this at any moment
+            client = self._client
+            if self._failure is not None:
+                raise self._failure
+            if client is None:
+                raise Unreachable("the connection is closed")
+            self._pending.add(result)
         packet = mqtt5.PublishPacket(topic=topic, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE)
         try:
-            sent = self._client.publish(packet)
+            sent = client.publish(packet)
         except RuntimeError as error:
-            result.set_result(Delivery(Outcome.REFUSED, f"the SDK does not take it: {error}"))
+            self._settle(result, Delivery(Outcome.REFUSED, f"the SDK does not take it: {error}"))
             return result
-        with self._lock:
-            self._pending.add(result)
         sent.add_done_callback(lambda done: self._settle(result, self._delivery(done)))
         return result
 
     def close(self) -> None:
         """Disconnect; messages without an answer become ``UNKNOWN``. Closing twice is harmless."""
-        client, self._client = self._client, None
+        with self._lock:
+            client, self._client = self._client, None
         if client is None:
             return
         client.stop()

@@ -357,7 +357,7 @@ def main(
             max_linger_seconds=max_linger_seconds,
         )
     if earlier := sink.totals().earlier:
-        click.echo(f"{_counted(earlier, 'reading')} of an earlier run go first", err=True)
+        click.echo(f"sending {_counted(earlier, 'reading')} of an earlier run too", err=True)
     with Progress(total) as progress:
         publisher = Publisher(
             sink,

@@ -248,7 +248,7 @@ def test_a_broker_that_cannot_be_reached_does_not_stop_the_taking(
     assert summary(result)["spooled"] == summary(result)["readings"] == 3
     broker = FakeConnection()
     result = command("--format", "json", broker=broker)
-    assert result.stderr == "3 readings of an earlier run go first\n"
+    assert result.stderr == "sending 3 readings of an earlier run too\n"
     told = summary(result)
     assert (told["earlier"], told["readings"], told["acknowledged"]) == (3, 1, 4)
     assert [reading["sequence"] for reading in sent_readings(broker)] == [0, 1, 2, 0]
