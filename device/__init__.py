@@ -5,6 +5,13 @@ others need AWS credentials: ``device.provision`` gives a device its identity, `
 replaces its key and certificate, ``device.revoke`` takes them out of use, ``device.list`` tells
 who is there, and ``device.doctor`` finds out why a message does not appear.
 
+A program publishes with ``device.open``::
+
+    import device
+
+    with device.open("certs/dev/sensor-1") as sink:
+        sink.put({"timestamp": 1790000000123, "temperature": 21.5, ...})
+
 An identity is a folder, ``certs/{environment}/{thing}/``, that every MQTT client can use:
 
 - ``private.key``: the key, PEM (PKCS #8, EC P-256); readable by its owner alone
@@ -25,3 +32,75 @@ So, with Eclipse paho-mqtt::
     client.loop_start()
     client.publish("dt/dev/sensor-1/telemetry", payload, qos=1).wait_for_publish()
 """
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from device.identity import Identity
+    from device.sink import Sink
+
+__all__ = ["open"]
+
+
+def open(  # noqa: A001  # as in gzip.open: it is used as device.open
+    identity: "Identity | Path | str",
+    *,
+    channel: str = "telemetry",
+    topic: str | None = None,
+    check: bool = True,
+    pack: bool = True,
+    max_linger_seconds: float = 10.0,
+    max_spool_bytes: int = 256 * 1024 * 1024,
+    when_full: Literal["refuse", "drop_oldest"] = "refuse",
+) -> "Sink":
+    """Open a place to put a device's readings, that sends them while they come.
+
+    A reading that was put is on disk, in ``spool/`` beside the identity, until the broker has
+    acknowledged it: it survives ``kill -9``, power failures and outages, and goes out with the
+    next run if need be. It arrives at least once; if more often, with the same ``reading_id``.
+
+    This returns at once; connecting goes on in the background, and again after every loss. Close
+    the sink, or use it as a context manager, which sends everything and waits for the answers.
+
+    Args:
+        identity: What ``device.identity.load`` gives, or its folder.
+        channel: The contract that readings keep to.
+        topic: Where to publish; None: the channel's, through Basic Ingest.
+        check: See in ``put`` that a reading fits the contract.
+        pack: Several readings to a message, up to a metering unit of 5 KB; else each is one.
+        max_linger_seconds: How long a reading may wait for others to fill its message.
+        max_spool_bytes: How large the spool may grow, at least 64 KiB.
+        when_full: What then happens: ``"refuse"`` the new reading with ``SpoolFull``, or
+            ``"drop_oldest"`` message that is not on its way, which ``totals().dropped`` counts.
+
+    Raises:
+        IdentityError: The identity is missing or broken.
+        SpoolError: The spool is damaged, of a newer version, or in use by another process.
+        ContractError: There is no such channel.
+        ValueError: The topic is not one that can be published to.
+    """
+    # Here, so that ``import device`` costs next to nothing.
+    import contracts  # noqa: PLC0415
+    from contracts import names  # noqa: PLC0415
+    from device import mqtt, sink  # noqa: PLC0415
+    from device.check import ReadingCheck  # noqa: PLC0415
+    from device.identity import Identity, load, make_folder  # noqa: PLC0415
+    from device.spool import Spool  # noqa: PLC0415
+
+    own = identity if isinstance(identity, Identity) else load(Path(identity))
+    contract = contracts.load(channel)
+    if topic is None:
+        topic = names.basic_ingest_topic(own.device.environment, own.device.thing_name, channel)
+    mqtt.check_topic(topic)
+    folder = own.folder / "spool"
+    make_folder(folder, own.folder)
+    return sink.Sink(
+        Spool(folder / "spool.db", max_bytes=max_spool_bytes),
+        topic,
+        lambda: mqtt.Connection(own),
+        check=ReadingCheck(contract) if check else None,
+        pack=pack,
+        max_linger_seconds=max_linger_seconds,
+        when_full=when_full,
+    )

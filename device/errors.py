@@ -4,7 +4,10 @@ DeviceError                 what a person can mend; carries an ExitStatus
 ├── IdentityError           the identity's folder is missing or broken
 ├── ConnectionFailed        no MQTT connection, or it is gone for good
 │   ├── ConnectionRefused   the broker answered, and said no
+│   │   └── ConnectionDropped   it said no by ending the connection, without a word
 │   └── Unreachable         no broker answered
+├── SpoolError              the spool on disk is damaged, foreign or in use
+│   └── SpoolFull           there is no room for another reading
 └── AwsError                an AWS API could not be used
 """
 
@@ -58,6 +61,8 @@ class ExitStatus(IntEnum):
     """Doctor: the table is missing, wrong, or cannot be queried."""
     PROBE = 20
     """Doctor: nothing is seen to be wrong, but the reading that it sent did not arrive."""
+    SPOOL = 21
+    """The spool on disk is damaged, full, or in use by another process."""
     INTERRUPTED = 130
     """Ctrl-C."""
 
@@ -89,10 +94,24 @@ class ConnectionRefused(ConnectionFailed):
     """The broker answered, and said no."""
 
 
+class ConnectionDropped(ConnectionRefused):
+    """The broker ended the connection without a word: most likely it means no, but it may not."""
+
+
 class Unreachable(ConnectionFailed):
     """No broker answered."""
 
     status = ExitStatus.UNREACHABLE
+
+
+class SpoolError(DeviceError):
+    """The spool on disk is damaged, not a spool, or in use by another process."""
+
+    status = ExitStatus.SPOOL
+
+
+class SpoolFull(SpoolError):  # noqa: N818  # reads as what happened
+    """There is no room for another reading, which was not taken."""
 
 
 class AwsError(DeviceError):

@@ -18,7 +18,13 @@ from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
 from contracts.names import MAX_TOPIC_BYTES
-from device.errors import ConnectionFailed, ConnectionRefused, IdentityError, Unreachable
+from device.errors import (
+    ConnectionDropped,
+    ConnectionFailed,
+    ConnectionRefused,
+    IdentityError,
+    Unreachable,
+)
 from device.identity import Identity
 
 # The largest payload that AWS IoT Core takes.
@@ -194,6 +200,7 @@ class Connection:
                 ping_timeout_ms=10_000,
                 connack_timeout_ms=int(CONNECT_TIMEOUT_SECONDS * 1000),
                 ack_timeout_sec=ACKNOWLEDGEMENT_TIMEOUT_SECONDS,
+                retry_jitter_mode=mqtt5.ExponentialBackoffJitterMode.FULL,
                 min_reconnect_delay_ms=500,
                 max_reconnect_delay_ms=5_000,
                 enable_metrics_collection=False,
@@ -215,29 +222,33 @@ class Connection:
         an answer, or when the connection is closed, it is ``UNKNOWN``.
 
         Raises:
-            ConnectionFailed: The connection is gone for good; the message was not sent.
+            ConnectionFailed: The connection is closed or gone for good; the message was not sent.
         """
-        if self._failure is not None:
-            raise self._failure
         result: Future[Delivery] = Future()
         if len(payload) > MAX_PAYLOAD_BYTES:
             reason = f"expected at most {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}"
             result.set_result(Delivery(Outcome.REFUSED, reason))
             return result
+        with self._lock:  # another thread may close this at any moment
+            client = self._client
+            if self._failure is not None:
+                raise self._failure
+            if client is None:
+                raise Unreachable("the connection is closed")
+            self._pending.add(result)
         packet = mqtt5.PublishPacket(topic=topic, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE)
         try:
-            sent = self._client.publish(packet)
+            sent = client.publish(packet)
         except RuntimeError as error:
-            result.set_result(Delivery(Outcome.REFUSED, f"the SDK does not take it: {error}"))
+            self._settle(result, Delivery(Outcome.REFUSED, f"the SDK does not take it: {error}"))
             return result
-        with self._lock:
-            self._pending.add(result)
         sent.add_done_callback(lambda done: self._settle(result, self._delivery(done)))
         return result
 
     def close(self) -> None:
         """Disconnect; messages without an answer become ``UNKNOWN``. Closing twice is harmless."""
-        client, self._client = self._client, None
+        with self._lock:
+            client, self._client = self._client, None
         if client is None:
             return
         client.stop()
@@ -291,7 +302,7 @@ class Connection:
             self._fail(
                 Unreachable(
                     f"the connection was lost for more than {_RECONNECT_SECONDS:.0f} s: "
-                    f"{data.exception.message}; run the command again for what is missing"
+                    f"{data.exception.message}; check the network and firewalls"
                 )
             )
 
@@ -304,7 +315,7 @@ class Connection:
             self._fail(ConnectionRefused(f"the broker ended the connection: {reason}"))
         elif self._drops >= _MAX_DROPS:
             self._fail(
-                ConnectionRefused(
+                ConnectionDropped(
                     f"the broker ended the connection {self._drops} times without an "
                     "acknowledgement; does the device's policy allow the topic?"
                 )
@@ -348,6 +359,8 @@ def _diagnosed(identity: Identity, symptom: str) -> ConnectionFailed:
             f"({error}); is it the right broker, and this machine's clock right? "
             f"{_provision(identity)}"
         )
+    except ssl.SSLEOFError:
+        return Unreachable(f"{address} ends connections before TLS is set up; {status}")
     except ssl.SSLError as error:
         return ConnectionRefused(
             f"TLS with {address} failed ({error}): the broker does not take the "
@@ -355,7 +368,7 @@ def _diagnosed(identity: Identity, symptom: str) -> ConnectionFailed:
         )
     except OSError as error:
         return Unreachable(f"nothing answers at {address} ({error.strerror or error}); {status}")
-    return ConnectionRefused(
+    return ConnectionDropped(
         f"the broker at {address} ended the connection without a word ({symptom}): the certificate "
         f"{device.certificate_id} is not active, or not known there; {_provision(identity)}"
     )

@@ -1,82 +1,91 @@
 r"""Publish readings as a device: ``python -m device.publish --env ENV --thing THING``.
 
 It needs the identity's folder and nothing else: no AWS credentials. Readings come from the
-simulator, from ``--file`` or from ``--message``; each is one message, with QoS 1. The summary on
-stdout counts every message published: acknowledged (the broker has it), refused (it does not),
-or unknown (the answer is missing; published again, it may arrive twice).
+simulator, from ``--file`` or from ``--message``. Each is on disk, in the spool beside the identity,
+before it is sent, and leaves it when the broker has acknowledged it; what an earlier run left there
+is sent too. They are packed, several to a message, unless ``--no-pack`` says otherwise; what is not
+one JSON object, or not checked, is a message as it is.
+
+A broker that cannot be reached, or is lost, does not stop the taking; what could not be sent goes
+out with the next run. When the broker says no to this device, it stops at once. Messages that it
+refuses stay in the spool for a week, for the policy to be mended, and hold up nothing. A spool that
+is full is waited for. ``--topic`` is a trial, and does without the spool.
+
+The summary on stdout counts readings: acknowledged (the broker has them), refused (it does not),
+or unknown (the answer is missing; sent again, they may arrive twice).
 
 ``ExitStatus`` in ``device.errors`` tells a program the same.
 """
 
 import json
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import click
 
 import contracts
+import device
 from contracts import Contract, names
 from device import cli, identity, mqtt, readings
-from device.check import ReadingCheck
-from device.errors import ConnectionFailed, ExitStatus
-from device.identity import Device
-from device.mqtt import Delivery, Outcome
+from device.check import ReadingCheck, ReadingError
+from device.errors import DeviceError, ExitStatus, SpoolFull
+from device.identity import Identity
 from device.progress import Progress
 from device.readings import Payload, Source, Unusable
 from device.simulator import Simulator
+from device.sink import Sink
+from device.spool import Spool
 
+# A first attempt to connect, and finding out why it failed.
+_CONNECT_SECONDS = mqtt.CONNECT_TIMEOUT_SECONDS + 6.0
 # After Ctrl-C: long enough for an answer on its way, short enough for a person who waits.
 _INTERRUPTED_WAIT_SECONDS = 3.0
 _TICK_SECONDS = 0.2
-
-
-class Connection(Protocol):
-    """What publishing needs of ``device.mqtt.Connection``."""
-
-    @property
-    def failure(self) -> ConnectionFailed | None:
-        """Why the connection is gone for good; None while it is not."""
-
-    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
-        """Send one message."""
-
-    def close(self) -> None:
-        """Disconnect, which completes every pending message."""
+_TRIAL_SPOOL_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class Summary:
-    """What became of everything, counted in messages.
+    """What became of everything, counted in readings unless it says otherwise.
 
     Attributes:
-        published: Handed to the connection: the sum of the next three.
+        readings: Taken in this run.
+        earlier: In the spool already, from an earlier run.
+        published: Sent at least once: the sum of the next three.
         acknowledged: The broker has them.
         refused: The broker does not have them, and said why.
         unknown: No answer; the broker may or may not have them.
-        invalid: Not published, since they do not fit the contract.
+        invalid: Not taken, since they do not fit the contract.
+        spooled: Left in the spool for the next run, the refused and unknown ones among them.
+        dropped: Refused for so long that they were given up.
+        messages: Messages acknowledged.
+        units: Metering units of these.
+        cost_usd: What these cost up to the raw bucket.
+        cost_unpacked_usd: What one message per reading would have cost.
     """
 
+    readings: int = 0
+    earlier: int = 0
     published: int = 0
     acknowledged: int = 0
     refused: int = 0
     unknown: int = 0
     invalid: int = 0
-
-    @property
-    def pending(self) -> int:
-        """Published, and waiting for an answer."""
-        return self.published - self.acknowledged - self.refused - self.unknown
+    spooled: int = 0
+    dropped: int = 0
+    messages: int = 0
+    units: int = 0
+    cost_usd: float = 0.0
+    cost_unpacked_usd: float = 0.0
 
     def status(self) -> ExitStatus:
-        """The gravest of what happened to the messages."""
-        if self.unknown:
+        """The gravest of what happened to the readings."""
+        if self.spooled > self.refused:
             return ExitStatus.UNKNOWN
         if self.refused:
             return ExitStatus.REFUSED
@@ -89,6 +98,15 @@ class Summary:
         )
         return f"{text}; {self.invalid} invalid, not published" if self.invalid else text
 
+    def cost(self) -> str:
+        """What it cost, in words."""
+        million = 1_000_000 / max(1, self.acknowledged)
+        return (
+            f"{_counted(self.messages, 'message')}, {_counted(self.units, 'metering unit')}; a "
+            f"million such readings: ${self.cost_usd * million:.4f}, each as a message of its own: "
+            f"${self.cost_unpacked_usd * million:.4f}"
+        )
+
 
 @dataclass(slots=True)
 class Result:
@@ -96,14 +114,14 @@ class Result:
 
     Attributes:
         summary: What became of everything.
-        reasons: Why messages were refused or are unknown, with how many.
-        failure: The connection's, if it is gone for good and the rest was left out.
+        reasons: Why readings were refused or stayed without an answer, with how many.
+        failure: Why the rest was left out, or could not be sent.
         interrupted: Ctrl-C; the rest was left out.
     """
 
     summary: Summary = field(default_factory=Summary)
     reasons: Counter[str] = field(default_factory=Counter)
-    failure: ConnectionFailed | None = None
+    failure: DeviceError | None = None
     interrupted: bool = False
 
     def status(self) -> ExitStatus:
@@ -114,116 +132,118 @@ class Result:
 
 
 class Publisher:
-    """Publishes to one topic, with at most ``MAX_UNACKNOWLEDGED`` messages without an answer.
+    """Puts all of a source into a sink, and waits for the broker.
 
     Args:
-        connection: Connected; closed by ``publish``.
-        topic: Of every message.
+        sink: Closed by ``publish``.
         progress: Called with the counts so far, often.
-        invalid: Called for what is not published.
-        rate: Messages a second at most; None: as fast as the broker answers.
+        say: Called with a line for each thing that a person should know.
+        verbatim: Every payload is a message as it is.
+        rate: Readings a second at most; None: as fast as they come.
     """
 
     def __init__(
         self,
-        connection: Connection,
-        topic: str,
+        sink: Sink,
         *,
         progress: Callable[[Summary], None],
-        invalid: Callable[[Unusable], None],
+        say: Callable[[str], None],
+        verbatim: bool = False,
         rate: float | None = None,
     ) -> None:
-        self._connection = connection
-        self._topic = topic
+        self._sink = sink
         self._progress = progress
-        self._invalid = invalid
+        self._say = say
+        self._verbatim = verbatim
         self._interval = 0.0 if rate is None else 1 / rate
         self._result = Result()
-        self._answered = threading.Condition()  # guards _result, which the SDK's threads change
+        self._next_look = 0.0
 
     def publish(self, source: Source) -> Result:
-        """Publish all of ``source``, wait for the answers, and close the connection."""
-        wait = mqtt.ACKNOWLEDGEMENT_TIMEOUT_SECONDS + 1.0
+        """Take all of ``source``, wait for the answers, and close the sink."""
+        result, sink = self._result, self._sink
         try:
             try:
-                self._send_all(source)
-                self._wait_until(self._all_answered, wait)
+                sink.wait_for_connection(_CONNECT_SECONDS)
+                self._take_all(source)
+                self._wait_for_answers(mqtt.ACKNOWLEDGEMENT_TIMEOUT_SECONDS + 1.0)
             except KeyboardInterrupt:
-                self._result.interrupted = True
-                self._wait_until(self._all_answered, _INTERRUPTED_WAIT_SECONDS)
+                result.interrupted = True
+                self._wait_for_answers(_INTERRUPTED_WAIT_SECONDS)
         except KeyboardInterrupt:  # the second one: do not wait for the last answers
             pass
-        except ConnectionFailed as failure:
-            self._result.failure = failure
+        except DeviceError as failure:
+            result.failure = failure
         finally:
-            self._connection.close()
-        with self._answered:
-            left = self._result.summary.pending
-            if left:  # interrupted while it was handed over
-                self._result.summary.unknown += left
-                self._result.reasons["unknown: interrupted"] += left
-        return self._result
+            try:
+                sink.close(0)
+            except DeviceError as failure:
+                result.failure = failure
+        result.summary, result.reasons = self._summary(), sink.reasons()
+        if result.failure is None and result.summary.spooled > result.summary.refused:
+            result.failure = sink.trouble
+        return result
 
-    def _all_answered(self) -> bool:
-        return not self._result.summary.pending
+    def _summary(self) -> Summary:
+        totals = asdict(self._sink.totals())
+        return Summary(readings=totals.pop("taken"), invalid=self._result.summary.invalid, **totals)
 
-    def _send_all(self, source: Source) -> None:
-        summary = self._result.summary
+    def _take_all(self, source: Source) -> None:
         due = time.monotonic()
+        self._look()
         for item in source:
             if isinstance(item, Unusable):
-                summary.invalid += 1
-                self._invalid(item)
+                self._refuse(item)
             else:
-                self._wait_until(lambda: summary.pending < mqtt.MAX_UNACKNOWLEDGED)
-                self._sleep_until(due)
+                while (left := due - time.monotonic()) > 0:
+                    self._look()
+                    time.sleep(min(left, _TICK_SECONDS))
                 due = max(due + self._interval, time.monotonic() - 1)  # catch up by 1 s at most
-                self._send(item)
-            self._progress(summary)
+                self._take(item)
+            if time.monotonic() >= self._next_look:
+                self._look()
 
-    def _send(self, item: Payload) -> None:
-        with self._answered:  # counted first: Ctrl-C may come at any moment
-            self._result.summary.published += 1
-        try:
-            answer = self._connection.publish(self._topic, item.content)
-        except ConnectionFailed:
-            with self._answered:
-                self._result.summary.published -= 1
-            raise
-        answer.add_done_callback(self._count)
+    def _take(self, item: Payload) -> None:
+        whole = self._verbatim or not item.content.lstrip().startswith(b"{")
+        told = False
+        while True:
+            try:
+                self._sink.put_content(item.content, whole=whole, wait=False)
+            except ReadingError as error:
+                self._refuse(Unusable(item.place, str(error)))
+            except SpoolFull:
+                if not told:
+                    self._say("the spool is full; waiting for the broker")
+                told = True
+                self._look()
+                time.sleep(_TICK_SECONDS)
+                continue
+            return
 
-    def _count(self, answer: "Future[Delivery]") -> None:
-        delivery = answer.result()
-        with self._answered:
-            summary = self._result.summary
-            match delivery.outcome:
-                case Outcome.ACKNOWLEDGED:
-                    summary.acknowledged += 1
-                case Outcome.REFUSED:
-                    summary.refused += 1
-                case Outcome.UNKNOWN:
-                    summary.unknown += 1
-            if delivery.reason:
-                self._result.reasons[f"{delivery.outcome.value}: {delivery.reason}"] += 1
-            self._answered.notify_all()
+    def _refuse(self, item: Unusable) -> None:
+        self._result.summary.invalid += 1
+        self._say(f"{item.place}: {item.reason}")
 
-    def _wait_until(self, done: Callable[[], bool], seconds: float | None = None) -> None:
-        """Wait for answers until ``done``, or until ``seconds`` have passed."""
-        end = None if seconds is None else time.monotonic() + seconds
-        with self._answered:
-            while not done() and (end is None or time.monotonic() < end):
-                self._check_connection()
-                self._answered.wait(_TICK_SECONDS)
-                self._progress(self._result.summary)
+    def _look(self) -> None:
+        """See that it makes sense to go on, and tell how far it is."""
+        self._next_look = time.monotonic() + _TICK_SECONDS
+        if self._sink.failure is not None:
+            raise self._sink.failure
+        self._progress(self._summary())
 
-    def _sleep_until(self, due: float) -> None:
-        while (left := due - time.monotonic()) > 0:
-            self._check_connection()
-            time.sleep(min(left, _TICK_SECONDS))
-
-    def _check_connection(self) -> None:
-        if self._connection.failure is not None:
-            raise self._connection.failure
+    def _wait_for_answers(self, seconds: float) -> None:
+        """Wait until everything is answered, or until there was no answer for ``seconds``."""
+        end, answered = time.monotonic() + seconds, -1
+        while not self._sink.flush(_TICK_SECONDS):
+            so_far = self._summary()
+            self._progress(so_far)
+            if so_far.spooled == so_far.refused or time.monotonic() > end:
+                return
+            if self._sink.trouble is not None and not self._sink.was_connected:
+                return
+            if so_far.acknowledged > answered and not self._result.interrupted:
+                end, answered = time.monotonic() + seconds, so_far.acknowledged
+        self._progress(self._summary())
 
 
 @click.command(cls=cli.Command)
@@ -250,7 +270,16 @@ class Publisher:
     help="What --file holds.  [default: csv for *.csv, else ndjson]",
 )
 @click.option("--message", "messages", multiple=True, metavar="JSON", help="A reading; repeatable.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Messages per second.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings per second.")
+@click.option("--pack/--no-pack", default=True, help="Several readings to a message.")
+@click.option(
+    "--max-linger",
+    "max_linger_seconds",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="Seconds that a reading waits for others to fill its message.",
+)
 @click.option("--check/--no-check", default=True, help="Publish only what fits the contract.")
 @click.option("--broker", is_flag=True, help="Plain topic, for subscribers; not Basic Ingest.")
 @click.option("--topic", help="Another topic altogether, to see whether the policy allows it.")
@@ -276,6 +305,8 @@ def main(
     file_format: str | None,
     messages: tuple[str, ...],
     rate: float | None,
+    pack: bool,
+    max_linger_seconds: float,
     check: bool,  # click passes options by name
     broker: bool,
     topic: str | None,
@@ -300,23 +331,43 @@ def main(
         else:
             total = count or 1
             source = readings.from_simulator(_simulator(contract, seed), total)
-        topic = mqtt.check_topic(topic or _topic(own.device, channel, broker=broker))
+        if topic is not None:
+            mqtt.check_topic(topic)
     except ValueError as error:  # the contract's, the simulator's or the topic's
         raise click.UsageError(str(error)) from None
     if check:
         source = readings.checked(source, ReadingCheck(contract))
-    connection = mqtt.Connection(own)
-    connection.connect()
+    if topic is not None:
+        sink = Sink(
+            Spool(None, max_bytes=_TRIAL_SPOOL_BYTES),
+            topic,
+            lambda: mqtt.Connection(own),
+            check=None,
+            pack=pack,
+            max_linger_seconds=max_linger_seconds,
+            when_full="refuse",
+        )
+    else:
+        sink = device.open(
+            own,
+            channel=channel,
+            topic=_plain_topic(own, channel) if broker else None,
+            check=False,
+            pack=pack,
+            max_linger_seconds=max_linger_seconds,
+        )
+    if earlier := sink.totals().earlier:
+        click.echo(f"sending {_counted(earlier, 'reading')} of an earlier run too", err=True)
     with Progress(total) as progress:
         publisher = Publisher(
-            connection,
-            topic,
-            progress=lambda so_far: progress.show(so_far.published, str(so_far)),
-            invalid=lambda item: progress.say(f"{item.place}: {item.reason}"),
+            sink,
+            progress=lambda so_far: progress.show(so_far.acknowledged, str(so_far)),
+            say=progress.say,
+            verbatim=not check,
             rate=rate,
         )
         result = publisher.publish(source)
-    _report(result, output_format)
+    _report(result, output_format, kept=topic is None)
     context.exit(result.status())
 
 
@@ -349,22 +400,35 @@ def _simulator(contract: Contract, seed: int | None) -> Simulator:
     return Simulator(contract, seed=seed, clock=time.time)
 
 
-def _topic(device: Device, channel: str, *, broker: bool) -> str:
-    build = names.topic if broker else names.basic_ingest_topic
-    return build(device.environment, device.thing_name, channel)
+def _plain_topic(own: Identity, channel: str) -> str:
+    return names.topic(own.device.environment, own.device.thing_name, channel)
 
 
-def _report(result: Result, output_format: str) -> None:
+def _report(result: Result, output_format: str, *, kept: bool) -> None:
+    summary = result.summary
     for reason, count in result.reasons.most_common():
         click.echo(f"{count} {reason}", err=True)
     if result.failure is not None:
         click.echo(f"error: {result.failure}", err=True)
     if result.interrupted:
         click.echo("interrupted; the rest was not published", err=True)
+    if summary.dropped:
+        click.echo(f"{_counted(summary.dropped, 'reading')} refused for a week: dropped", err=True)
+    if summary.spooled and kept:
+        click.echo(
+            f"{_counted(summary.spooled, 'reading')} in the spool; the next run sends them",
+            err=True,
+        )
     if output_format == "json":
-        click.echo(json.dumps(asdict(result.summary)))
-    else:
-        click.echo(str(result.summary))
+        click.echo(json.dumps(asdict(summary)))
+        return
+    click.echo(str(summary))
+    if summary.messages:
+        click.echo(summary.cost())
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 if __name__ == "__main__":

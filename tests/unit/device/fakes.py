@@ -322,6 +322,8 @@ class FakeConnection:
         pass
 
     def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+        if self.failure is not None:
+            raise self.failure
         answer = next(self._answers, ACKNOWLEDGED)
         if isinstance(answer, ConnectionFailed):
             self.failure = answer

@@ -14,6 +14,7 @@ from awsiot import mqtt5_client_builder
 
 from device import mqtt
 from device.errors import (
+    ConnectionDropped,
     ConnectionFailed,
     ConnectionRefused,
     ExitStatus,
@@ -202,6 +203,38 @@ def test_closing_makes_what_is_pending_unknown_even_if_the_sdk_forgets_it(connec
     connection.close()
     assert answer.result().outcome is Outcome.UNKNOWN
     assert sdk.stopped == 1
+
+
+def test_nothing_can_be_published_after_closing(connect: Connect) -> None:
+    connection, sdk = connect(Sdk.succeed)
+    connection.close()
+    with pytest.raises(Unreachable, match="closed"):
+        connection.publish("a/topic", b"")
+    assert sdk.packets == []
+
+
+def test_a_message_that_comes_while_it_closes_is_unknown(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, sdk = connect(Sdk.succeed)
+
+    def publish(_: Any) -> "Future[Any]":
+        connection.close()
+        return Future()  # which nobody completes
+
+    monkeypatch.setattr(sdk, "publish", publish)
+    assert connection.publish("a/topic", b"").result(1).outcome is Outcome.UNKNOWN
+
+
+def test_a_connection_that_ends_without_a_word_may_not_be_a_no(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handshake(monkeypatch, None)
+    with pytest.raises(ConnectionDropped):
+        connect(lambda sdk: sdk.fail("AWS_ERROR_MQTT_UNEXPECTED_HANGUP"))
+    handshake(monkeypatch, ssl.SSLEOFError("EOF occurred in violation of protocol"))
+    with pytest.raises(Unreachable, match="before TLS is set up"):
+        connect(lambda sdk: sdk.fail("AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE"))
 
 
 def test_a_refused_connection_names_the_client_id_and_the_policys_question(

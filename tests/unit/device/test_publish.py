@@ -1,5 +1,6 @@
 """device.publish: every message is counted once, and the exit status tells."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from device import identity, mqtt, publish
+from device import identity, mqtt
 from device.errors import ConnectionRefused, ExitStatus, Unreachable
 from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
 from device.provision import provision
 from device.publish import Publisher, Summary, main
 from device.readings import Payload, Source, Unusable
+from device.sink import Sink
+from device.spool import Spool
 from tests.unit.device.fakes import FakeConnection, FakeIot, environment
 
 REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
@@ -53,17 +56,41 @@ def payloads(count: int) -> Source:
 
 
 def publisher(broker: FakeConnection, **options: Any) -> Publisher:
-    return Publisher(broker, "a/topic", progress=lambda _: None, invalid=lambda _: None, **options)
+    taking = Sink(
+        Spool(None, max_bytes=1 << 24),
+        "a/topic",
+        lambda: broker,
+        check=None,
+        pack=False,
+        max_linger_seconds=10.0,
+        when_full="refuse",
+    )
+    return Publisher(
+        taking, **{"progress": lambda _: None, "say": lambda _: None, "verbatim": True, **options}
+    )
+
+
+def sent_readings(broker: FakeConnection) -> list[Any]:
+    return [reading for _, payload in broker.sent for reading in unpacked(payload)]
+
+
+def unpacked(payload: bytes) -> list[Any]:
+    value = json.loads(gzip.decompress(payload) if payload.startswith(b"\x1f\x8b") else payload)
+    return value if isinstance(value, list) else [value]
 
 
 def test_publishes_one_simulated_reading_to_basic_ingest(command: Callable[..., Result]) -> None:
     broker = FakeConnection()
     result = command(broker=broker)
     assert result.exit_code == ExitStatus.OK
-    assert result.stdout == "published 1: 1 acknowledged, 0 refused, 0 unknown\n"
+    assert result.stdout.splitlines() == [
+        "published 1: 1 acknowledged, 0 refused, 0 unknown",
+        "1 message, 1 metering unit; a million such readings: $0.4450, "
+        "each as a message of its own: $0.4450",
+    ]
     ((topic, payload),) = broker.sent
     assert topic == "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
-    assert json.loads(payload)["status"] in {"ok", "low_battery", "fault"}
+    assert unpacked(payload)[0]["status"] in {"ok", "low_battery", "fault"}
     assert broker.closed
 
 
@@ -84,7 +111,7 @@ def test_another_topic_on_request(command: Callable[..., Result]) -> None:
     [
         pytest.param([], (3, 0, 0), ExitStatus.OK, id="acknowledged"),
         pytest.param([ACKNOWLEDGED, REFUSED], (2, 1, 0), ExitStatus.REFUSED, id="refused"),
-        pytest.param([UNKNOWN, REFUSED], (1, 1, 1), ExitStatus.UNKNOWN, id="unknown"),
+        pytest.param([UNKNOWN, REFUSED], (2, 1, 0), ExitStatus.REFUSED, id="sent again"),
     ],
 )
 def test_counts_what_became_of_the_messages(
@@ -93,14 +120,13 @@ def test_counts_what_became_of_the_messages(
     counts: tuple[int, int, int],
     status: ExitStatus,
 ) -> None:
-    result = command("--count", "3", "--format", "json", broker=FakeConnection(*answers))
-    assert summary(result) == {
-        "published": 3,
-        "acknowledged": counts[0],
-        "refused": counts[1],
-        "unknown": counts[2],
-        "invalid": 0,
-    }
+    broker = FakeConnection(*answers)
+    result = command("--count", "3", "--no-pack", "--format", "json", broker=broker)
+    told = summary(result)
+    names = ("acknowledged", "refused", "unknown")
+    assert tuple(told[name] for name in names) == counts
+    assert told["published"] == told["readings"] == 3
+    assert told["messages"] == told["units"] == counts[0]
     assert result.exit_code == status
     assert all(answer.reason in result.stderr for answer in answers)
 
@@ -112,7 +138,7 @@ def test_reports_what_does_not_fit_and_publishes_the_rest(command: Callable[...,
     assert result.exit_code == ExitStatus.INVALID
     assert summary(result)["published"] == summary(result)["acknowledged"] == 2
     assert summary(result)["invalid"] == 2
-    assert [payload.decode() for _, payload in broker.sent] == [GOOD, GOOD]
+    assert sent_readings(broker) == [json.loads(GOOD)] * 2
     assert "line 2: $.temperature" in result.stderr
     assert "line 3: $: expected JSON" in result.stderr
 
@@ -136,7 +162,7 @@ def test_a_file_named_csv_is_csv(command: Callable[..., Result], tmp_path: Path)
     path.write_text("timestamp,temperature,humidity,battery,status\n1,2,3,4,ok\n1,2,3,4,bad\n")
     result = command("--file", str(path), broker=broker)
     assert result.exit_code == ExitStatus.INVALID
-    assert json.loads(broker.sent[0][1])["humidity"] == 3
+    assert sent_readings(broker)[0]["humidity"] == 3
     assert "line 3: $.status" in result.stderr
     as_stdin = ("--file", "-", "--file-format", "csv")
     assert (
@@ -149,7 +175,7 @@ def test_the_same_seed_publishes_the_same_values(command: Callable[..., Result])
     for _ in range(2):
         broker = FakeConnection()
         command("--seed", "7", "--count", "3", broker=broker)
-        values.append([json.loads(payload)["temperature"] for _, payload in broker.sent])
+        values.append([reading["temperature"] for reading in sent_readings(broker)])
     assert values[0] == values[1]
 
 
@@ -197,24 +223,39 @@ def test_env_and_thing_name_the_folder(monkeypatch: pytest.MonkeyPatch, folder: 
     assert asked == [("dev", "sensor-1")]
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [ConnectionRefused("the broker refused"), Unreachable("nothing answers")],
-)
-def test_a_failed_connection_is_one_line_with_its_own_status(
-    command: Callable[..., Result],
-    monkeypatch: pytest.MonkeyPatch,
-    failure: ConnectionRefused | Unreachable,
+def test_a_broker_that_says_no_ends_it_before_anything_is_taken(
+    command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    failure = ConnectionRefused("the broker refused")
     broker = FakeConnection()
-
-    def refuse() -> None:
-        raise failure
-
-    monkeypatch.setattr(broker, "connect", refuse)
+    monkeypatch.setattr(broker, "connect", lambda: fail(failure))
     result = command(broker=broker)
-    assert result.exit_code == failure.status
-    assert result.stderr == f"error: {failure}\n"
+    assert result.exit_code == ExitStatus.CONNECTION_REFUSED
+    assert result.stderr == "error: the broker refused\n"
+
+
+def test_a_broker_that_cannot_be_reached_does_not_stop_the_taking(
+    command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = FakeConnection()
+    monkeypatch.setattr(away, "connect", lambda: fail(Unreachable("nothing answers")))
+    result = command("--count", "3", "--format", "json", broker=away)
+    assert result.exit_code == ExitStatus.UNREACHABLE
+    assert result.stderr.splitlines() == [
+        "error: nothing answers",
+        "3 readings in the spool; the next run sends them",
+    ]
+    assert summary(result)["spooled"] == summary(result)["readings"] == 3
+    broker = FakeConnection()
+    result = command("--format", "json", broker=broker)
+    assert result.stderr == "sending 3 readings of an earlier run too\n"
+    told = summary(result)
+    assert (told["earlier"], told["readings"], told["acknowledged"]) == (3, 1, 4)
+    assert [reading["sequence"] for reading in sent_readings(broker)] == [0, 1, 2, 0]
+
+
+def fail(error: Exception) -> None:
+    raise error
 
 
 def test_a_connection_that_is_gone_for_good_ends_it_and_still_sums_up(
@@ -222,16 +263,59 @@ def test_a_connection_that_is_gone_for_good_ends_it_and_still_sums_up(
 ) -> None:
     gone = ConnectionRefused("another client has connected with this client id")
     broker = FakeConnection(ACKNOWLEDGED, None, gone)
-    result = command("--count", "9", "--format", "json", broker=broker)
+    result = command("--count", "9", "--no-pack", "--format", "json", broker=broker)
     assert result.exit_code == ExitStatus.CONNECTION_REFUSED
-    assert summary(result) == {
-        "published": 2,
-        "acknowledged": 1,
-        "refused": 0,
-        "unknown": 1,
-        "invalid": 0,
-    }
+    told = summary(result)
+    assert (told["published"], told["acknowledged"], told["unknown"]) == (2, 1, 1)
+    assert told["spooled"] == told["readings"] - 1
     assert "error: another client" in result.stderr
+
+
+def test_refused_readings_stay_for_the_next_run(command: Callable[..., Result]) -> None:
+    refusing = FakeConnection(REFUSED)
+    result = command("--count", "5", broker=refusing)
+    assert result.exit_code == ExitStatus.REFUSED
+    assert "5 refused: not authorized (135)" in result.stderr
+    assert "5 readings in the spool; the next run sends them" in result.stderr
+    broker = FakeConnection()
+    assert command(broker=broker).exit_code == ExitStatus.OK
+    assert broker.sent[0] == refusing.sent[0]
+
+
+def test_a_trial_of_another_topic_leaves_nothing_behind(command: Callable[..., Result]) -> None:
+    result = command("--topic", "dt/dev/other/telemetry", broker=FakeConnection(REFUSED))
+    assert result.exit_code == ExitStatus.REFUSED
+    assert "spool" not in result.stderr
+    broker = FakeConnection()
+    command(broker=broker)
+    assert len(broker.sent) == 1
+
+
+def test_many_readings_are_few_messages(command: Callable[..., Result]) -> None:
+    broker = FakeConnection()
+    result = command("--count", "1000", "--seed", "1", "--format", "json", broker=broker)
+    told = summary(result)
+    assert told["acknowledged"] == 1000
+    assert told["messages"] == told["units"] == len(broker.sent) < 6
+    assert told["cost_usd"] * 150 < told["cost_unpacked_usd"]
+
+
+def test_an_array_is_a_message_as_it_is(command: Callable[..., Result]) -> None:
+    broker = FakeConnection()
+    array = f"[{GOOD}, {GOOD}]"
+    command("--message", array, broker=broker)
+    assert broker.sent[0][1] == array.encode()
+
+
+def test_a_spool_in_use_is_one_line(command: Callable[..., Result], folder: Path) -> None:
+    command(broker=FakeConnection())
+    held = Spool(folder / "spool" / "spool.db", max_bytes=1 << 24)
+    result = command(broker=FakeConnection())
+    held.close()
+    assert result.exit_code == ExitStatus.SPOOL
+    assert result.stderr.startswith("error: the spool ")
+    assert "in use by another process" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_the_number_of_messages_without_an_answer_is_bounded() -> None:
@@ -249,29 +333,29 @@ def test_the_number_of_messages_without_an_answer_is_bounded() -> None:
     finally:
         answering.set()
         thread.join()
-    assert result.summary == Summary(published=1000, acknowledged=1000)
+    assert result.summary.acknowledged == result.summary.published == 1000
     assert broker.most_pending <= mqtt.MAX_UNACKNOWLEDGED
 
 
-def test_a_long_source_is_not_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mqtt, "MAX_UNACKNOWLEDGED", 2)
-    taken: list[int] = []
-    broker = FakeConnection(None, None, None)
+def test_a_full_spool_is_waited_for() -> None:
+    broker = FakeConnection(*[None] * 1000)
+    lines: list[str] = []
 
-    def source() -> Source:
-        for number in range(10):
-            taken.append(number)
-            if number == 3:  # two wait for an answer, the third has no place yet
-                pytest.fail("read ahead")
-            yield Payload("", b"")
+    def say(line: str) -> None:
+        lines.append(line)
+        threading.Timer(0.1, answering.start).start()
 
-    def interrupt(_: Summary) -> None:
-        if len(taken) == 3:
-            raise KeyboardInterrupt
+    def answer() -> None:
+        while not answered.wait(0.01):
+            broker.answer_all(ACKNOWLEDGED)
 
-    monkeypatch.setattr(publish, "_INTERRUPTED_WAIT_SECONDS", 0.0)
-    told = Publisher(broker, "t", progress=interrupt, invalid=lambda _: None)
-    assert told.publish(source()).summary == Summary(published=2, unknown=2)
+    answered, answering = threading.Event(), threading.Thread(target=answer)
+    source = (Payload("", b"x" * 100_000) for _ in range(200))  # the spool has 16 MB
+    result = publisher(broker, say=say).publish(source)
+    answered.set()
+    answering.join()
+    assert result.summary.acknowledged == 200
+    assert lines == ["the spool is full; waiting for the broker"]
 
 
 def test_keeps_to_the_rate() -> None:
@@ -300,16 +384,16 @@ def test_ctrl_c_waits_for_answers_on_their_way_and_tells_what_was_sent(
 
 
 def test_a_second_ctrl_c_does_not_wait() -> None:
-    broker = FakeConnection(None)
-
     def interrupt_again(so_far: Summary) -> None:
-        if so_far.pending:
+        if so_far.unknown:
             raise KeyboardInterrupt
 
-    told = Publisher(broker, "t", progress=interrupt_again, invalid=lambda _: None)
-    result = told.publish(payloads(5))
+    told = publisher(FakeConnection(None), progress=interrupt_again)
+    started = time.monotonic()
+    result = told.publish(payloads(1))
+    assert time.monotonic() - started < 2
     assert result.interrupted
-    assert result.summary == Summary(published=1, unknown=1)
+    assert (result.summary.published, result.summary.unknown) == (1, 1)
 
 
 def test_no_terminal_no_bar(command: Callable[..., Result]) -> None:
@@ -333,7 +417,7 @@ def test_the_private_key_is_told_to_nobody(
 
 def test_needs_neither_boto3_nor_the_code_that_uses_it() -> None:
     code = (
-        "import sys, device.publish; "
+        "import sys, device.publish, device.simulate; "
         "print(*sorted({name.split('.')[0] for name in sys.modules} & {'boto3', 'botocore'}), "
         "*[name for name in ('device.aws', 'device.provision') if name in sys.modules])"
     )
@@ -347,7 +431,7 @@ def test_needs_neither_boto3_nor_the_code_that_uses_it() -> None:
     assert found.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("module", ["device.provision", "device.publish"])
+@pytest.mark.parametrize("module", ["device.provision", "device.publish", "device.simulate"])
 def test_every_command_explains_itself(module: str) -> None:
     found = subprocess.run(
         [sys.executable, "-m", module, "--help"],

@@ -1,0 +1,106 @@
+"""Readings into messages: a JSON array, gzip, just under a metering unit.
+
+Pure: bytes in, bytes out.
+"""
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+# Fuller than this is full: the search for the last reading that fits would cost more than it saves.
+_FULL = 0.985
+_MOST_TRIES = 8
+_LEVEL = 9  # a tenth fewer messages than 6, at half its speed, still 100,000 readings a second
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The payload of one message, and how many readings are in it."""
+
+    payload: bytes
+    readings: int
+
+
+class Packer:
+    """Collects readings, in order, until they fill a message.
+
+    Compressing again for every reading would take a time that grows with the square of their
+    number. Instead, the ratio of the message before tells when to compress, and a search of a few
+    steps finds how many readings fit.
+
+    Args:
+        limit_bytes: A payload is at most as long. A reading that alone is longer becomes a message
+            of its own; whoever adds it sees to it that the broker takes it.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._readings: list[bytes] = []
+        self._bytes = 0
+        self._ratio = 0.5  # of the payload to the readings, until it is known
+        self._try_at = limit_bytes / self._ratio
+
+    def __len__(self) -> int:
+        """How many readings wait for a message."""
+        return len(self._readings)
+
+    def waiting(self) -> list[bytes]:
+        """The readings that wait for a message."""
+        return list(self._readings)
+
+    def add(self, reading: bytes) -> Iterator[Packed]:
+        """Take a reading, one JSON object; yield every message that is full now."""
+        self._readings.append(reading)
+        self._bytes += len(reading) + 1
+        while self._bytes >= self._try_at:
+            packed = self._first(final=False)
+            if packed is None:
+                break
+            yield packed
+
+    def rest(self) -> Iterator[Packed]:
+        """Yield the messages, full or not, that hold everything that waits."""
+        while self._readings:
+            packed = self._first(final=True)
+            assert packed is not None  # noqa: S101  # there is one while a reading waits
+            yield packed
+
+    def _first(self, *, final: bool) -> Packed | None:
+        """The fullest message that starts with the first reading; None: it is not full yet."""
+        waiting = len(self._readings)
+        sizes = [0, *accumulate(len(reading) + 1 for reading in self._readings)]
+        best = Packed(b"", 0)
+        too_many = waiting + 1
+        count = waiting
+        for _ in range(_MOST_TRIES):
+            payload = pack(self._readings[:count])
+            self._ratio = len(payload) / sizes[count]
+            if len(payload) <= self._limit:
+                best = Packed(payload, count)
+                if count == waiting or len(payload) >= _FULL * self._limit:
+                    break
+            else:
+                too_many = count
+            if too_many - best.readings <= 1:
+                break
+            wanted = self._limit * (1 + _FULL) / 2 / self._ratio
+            guess = next((n for n, size in enumerate(sizes) if size > wanted), waiting + 1) - 1
+            count = min(max(guess, best.readings + 1), too_many - 1)
+        if best.readings == waiting and not final and len(best.payload) < _FULL * self._limit:
+            self._try_at = self._limit / self._ratio
+            return None
+        if best.readings == 0:
+            best = Packed(pack(self._readings[:1]), 1)
+        del self._readings[: best.readings]
+        self._bytes -= sizes[best.readings]
+        self._try_at = self._limit / self._ratio
+        return best
+
+
+def pack(readings: list[bytes]) -> bytes:
+    """The payload that holds ``readings``, JSON objects; the same readings give the same bytes."""
+    array = b"[" + b",".join(readings) + b"]"
+    zipped = gzip.compress(array, _LEVEL, mtime=0)
+    # So that what is within the broker's limit stays within it.
+    return min(zipped, readings[0] if len(readings) == 1 else array, key=len)
