@@ -216,7 +216,12 @@ def _is_integer(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return _is_integer(value) or (isinstance(value, float) and math.isfinite(value))
+    if not _is_integer(value) and not isinstance(value, float):
+        return False
+    try:
+        return math.isfinite(value)  # type: ignore[arg-type]  # it is a number
+    except OverflowError:  # an integer that no double can hold
+        return False
 
 
 _CONFORMS: dict[Kind, Callable[[object], bool]] = {

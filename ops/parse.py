@@ -21,11 +21,11 @@ import click
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from telemetry_parser.batch import Parser, Result
-from telemetry_parser.limits import ObjectError
 
 import contracts
 from device.cli import Command
+from telemetry_parser.batch import Parser, Result
+from telemetry_parser.limits import ObjectError
 
 _SUFFIXES = (".ndjson.gz", ".ndjson", ".gz")
 _FILE_FAILED = 1  # click has 2 for options and arguments that make no sense
@@ -100,8 +100,7 @@ def _check_stems(files: Sequence[Path]) -> None:
 def _summary(results: Sequence[Result], failed: int) -> dict[str, object]:
     return {
         "messages": sum(result.messages for result in results),
-        "readings": sum(result.readings for result in results),
-        "parsed": sum(result.readings_parsed for result in results),
+        "readings": sum(result.readings_parsed for result in results),
         "rejected": sum(result.readings_rejected for result in results),
         "failed_files": failed,
         "files": [asdict(result) for result in results],
@@ -113,8 +112,7 @@ def _table(results: Sequence[Result]) -> Table:
     table.add_column("file", "all", overflow="fold")
     for title, values in (
         ("messages", [result.messages for result in results]),
-        ("readings", [result.readings for result in results]),
-        ("parsed", [result.readings_parsed for result in results]),
+        ("readings", [result.readings_parsed for result in results]),
         ("rejected", [result.readings_rejected for result in results]),
     ):
         table.add_column(title, f"{sum(values):,}", justify="right")
@@ -123,7 +121,6 @@ def _table(results: Sequence[Result]) -> Table:
         table.add_row(
             result.raw_key,
             f"{result.messages:,}",
-            f"{result.readings:,}",
             f"{result.readings_parsed:,}",
             f"{result.readings_rejected:,}",
             ", ".join(f"{name} {count:,}" for name, count in result.rejected_by.items()),
@@ -156,7 +153,7 @@ def _table(results: Sequence[Result]) -> Table:
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="Of the summary on stdout; json has messages, readings, parsed and rejected.",
+    help="Of the summary on stdout; json has messages, readings (rows) and rejected.",
 )
 def main(*, files: tuple[Path, ...], contract_name: str, folder: Path, format_: str) -> None:
     """Parse ``files`` and print a summary."""

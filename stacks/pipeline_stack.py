@@ -117,6 +117,7 @@ class PipelineStack(Stack):
                 function=parser.function,
                 queue=parser.queue,
                 dead_letter_queue=parser.dead_letter_queue,
+                objects_failed=parser.objects_failed,
             )
 
         acknowledge(

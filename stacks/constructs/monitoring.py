@@ -38,11 +38,13 @@ class Monitoring(Construct):
         function: lambda_.IFunction,
         queue: sqs.IQueue,
         dead_letter_queue: sqs.IQueue,
+        objects_failed: cloudwatch.IMetric,
     ) -> None:
         """Add the alarms of one channel.
 
         They are: Firehose cannot write (its oldest record is over 15 minutes old), events wait
-        over 15 minutes for the function, the function fails, an object could not be parsed.
+        over 15 minutes for the function, the function crashes or takes too long, an object went
+        back to the queue, an object could not be parsed.
         """
         quarter_hour = Duration.minutes(15).to_seconds()
         for name, what, metric, threshold in (
@@ -62,7 +64,18 @@ class Monitoring(Construct):
                 ),
                 quarter_hour,
             ),
-            ("Errors", "The parser failed", function.metric_errors(period=_FIVE_MINUTES), 0),
+            (
+                "Errors",
+                "The parser crashed or ran out of time",
+                function.metric_errors(period=_FIVE_MINUTES),
+                0,
+            ),
+            (
+                "Failures",
+                "The parser could not parse a raw object; it tries again",
+                objects_failed,
+                0,
+            ),
             (
                 "DeadLetters",
                 "A raw object could not be parsed; it is in the dead-letter queue",

@@ -1,6 +1,7 @@
 """ParserFunction: a queue of raw objects, and the function that parses them."""
 
 from aws_cdk import Aws, Duration, RemovalPolicy, Size
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
@@ -14,6 +15,7 @@ from stacks.acknowledgements import acknowledge_wildcards
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 _VISIBILITY_TIMEOUTS = 6
 _MAX_RECEIVE_COUNT = 5
+_METRICS_NAMESPACE = "Telemetry"
 
 
 class ParserFunction(Construct):
@@ -35,6 +37,7 @@ class ParserFunction(Construct):
         function: The Lambda function.
         queue: Takes the raw bucket's events.
         dead_letter_queue: Keeps events about objects that could not be parsed.
+        objects_failed: How often an object went back to the queue, as the function counts it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class ParserFunction(Construct):
         maximum_concurrency: int,
     ) -> None:
         super().__init__(scope, construct_id)
+        service = f"parser-{channel}"
         self.dead_letter_queue = sqs.Queue(
             self,
             "DeadLetterQueue",
@@ -129,17 +133,26 @@ class ParserFunction(Construct):
             role=role.without_policy_updates(),
             memory_size=int(memory.to_mebibytes()),
             timeout=timeout,
+            # Outputs are made in /tmp; the most that one object may be made to hold exceeds
+            # the default of 512 MiB.
+            ephemeral_storage_size=Size.gibibytes(1),
             log_group=log_group,
             logging_format=lambda_.LoggingFormat.JSON,
             tracing=lambda_.Tracing.ACTIVE,
             environment={
                 "CHANNEL": channel,
                 "PARSED_BUCKET": parsed_bucket.bucket_name,
-                "POWERTOOLS_SERVICE_NAME": f"parser-{channel}",
-                "POWERTOOLS_METRICS_NAMESPACE": "Telemetry",
+                "POWERTOOLS_SERVICE_NAME": service,
+                "POWERTOOLS_METRICS_NAMESPACE": _METRICS_NAMESPACE,
             },
         )
         self.function.node.add_dependency(policy)
+        self.objects_failed = cloudwatch.Metric(
+            namespace=_METRICS_NAMESPACE,
+            metric_name="ObjectsFailed",
+            dimensions_map={"service": service},
+            statistic="Sum",
+        )
         self.function.add_event_source(
             sources.SqsEventSource(
                 self.queue,

@@ -38,10 +38,10 @@ from arro3.io import read_parquet
 from isal import igzip
 from rich.console import Console
 from rich.table import Table
-from telemetry_parser import parquet
-from telemetry_parser.batch import Parser
 
 import contracts
+from telemetry_parser import parquet
+from telemetry_parser.batch import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / ".bench" / "parser.json"
@@ -126,7 +126,7 @@ def ours(folder: Path, batch: str) -> Callable[[], int]:
             result = parser.parse(
                 raw, raw_key=RAW_KEY, parquet_path=folder / "ours", rejected_path=folder / "bad.out"
             )
-        return result.readings
+        return result.readings_parsed
 
     return run
 

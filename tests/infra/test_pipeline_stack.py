@@ -137,6 +137,7 @@ def test_each_way_to_lose_data_has_an_alarm(template: Template, resources: Resou
         "ApproximateAgeOfOldestMessage",
         "ApproximateNumberOfMessagesVisible",
         "Errors",
+        "ObjectsFailed",
     }
 
 

@@ -38,6 +38,7 @@ def workplace(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "readings.csv").write_text(
         "timestamp,temperature,humidity,battery,status\n1790000000123,21.5,40,99,ok\n"
     )
+    (folder / "things.csv").write_text("thing_name\nold-sensor\nnew-sensor\n")
     (folder / "batch.ndjson.gz").write_bytes(
         next(iter(lake.objects("RawBucket", "raw/telemetry/").values()), b"")
     )

@@ -69,11 +69,6 @@ class Result:
         """All messages, which are the lines that are not blank."""
         return self.messages_parsed + self.messages_rejected
 
-    @property
-    def readings(self) -> int:
-        """All readings, parsed and rejected."""
-        return self.readings_parsed + self.readings_rejected
-
 
 class Parser:
     """Parses raw objects of one channel."""

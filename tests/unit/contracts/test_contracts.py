@@ -83,6 +83,7 @@ def test_reads_the_whole_subset(document: dict[str, Any]) -> None:
         ),
         ({"type": "integer", "minimum": 1.5}, "$.properties.field.minimum"),
         ({"type": "integer", "maximum": 2**63}, "$.properties.field.maximum"),
+        ({"type": "number", "maximum": 10**400}, "$.properties.field.maximum"),
         ({"type": "number", "minimum": True}, "$.properties.field.minimum"),
         ({"type": "integer", "minimum": 2, "maximum": 1}, "$.properties.field"),
         ({"type": "string", "minLength": -1}, "$.properties.field.minLength"),

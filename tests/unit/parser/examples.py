@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from telemetry_parser.batch import Parser, Result
-from telemetry_parser.limits import Limits
 
 import contracts
 from contracts import DIALECT, Contract
+from telemetry_parser.batch import Parser, Result
+from telemetry_parser.limits import Limits
 
 TELEMETRY = contracts.load("telemetry")
 RAW_KEY = "raw/telemetry/dt=2026-11-22/hour=09/batch-1.ndjson.gz"

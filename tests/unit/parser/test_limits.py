@@ -5,8 +5,8 @@ import json
 from typing import Any
 
 import pytest
-from telemetry_parser.limits import Limits, ObjectError
 
+from telemetry_parser.limits import Limits, ObjectError
 from tests.unit.parser.examples import GOOD, contract, line, parse_lines, parse_object, test_line
 
 READING = json.dumps(GOOD).encode()

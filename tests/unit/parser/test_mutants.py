@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from telemetry_parser import batch, envelope, parquet, reading_types, readings
-from telemetry_parser.reasons import Rejection
 
 from contracts import Contract
+from telemetry_parser import batch, envelope, parquet, reading_types, readings
+from telemetry_parser.reasons import Rejection
 from tests.unit.parser.examples import contract, parse_object, test_line
 from tests.unit.parser.oracle import check_accounting, check_values
 

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
+
 from telemetry_parser.objects import S3Objects
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from telemetry_parser import parquet
-from telemetry_parser.batch import Parser
 
 from contracts import ROW_FIELDS
+from telemetry_parser import parquet
+from telemetry_parser.batch import Parser
 from tests.unit.parser.examples import (
     ARRIVAL_MS,
     GOOD,

@@ -5,8 +5,8 @@ import gzip
 import json
 
 import pytest
-from telemetry_parser.limits import ObjectError
 
+from telemetry_parser.limits import ObjectError
 from tests.unit.parser.examples import ARRIVAL_MS, GOOD, RAW_KEY, line, parse_lines, parse_object
 
 
@@ -154,7 +154,8 @@ def test_an_object_without_messages_has_no_output(raw: bytes) -> None:
     outcome = parse_object(raw)
     assert outcome.table is None
     assert outcome.rejected == []
-    assert outcome.result.messages == outcome.result.readings == 0
+    assert outcome.result.messages == 0
+    assert outcome.result.readings_parsed == outcome.result.readings_rejected == 0
 
 
 _WHOLE = gzip.compress(b"\n".join([line(GOOD)] * 500), mtime=0)

@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 import pytest
+
 from telemetry_parser.limits import Limits
 from telemetry_parser.settings import Settings, SettingsError
 
