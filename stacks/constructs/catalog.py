@@ -9,7 +9,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from contracts import REJECTED_FIELDS, ROW_FIELDS, Contract, Field, Schema
-from stacks.acknowledgements import acknowledge
+from stacks.private_bucket import private_bucket
 
 _SCALARS = {"string": "string", "integer": "bigint", "number": "double", "boolean": "boolean"}
 
@@ -59,27 +59,13 @@ class Catalog(Construct):
             ),
         )
         self._database_name = database_name
-        self.results = s3.Bucket(
+        self.results = private_bucket(
             self,
             "Results",
-            encryption=s3.BucketEncryption.S3_MANAGED,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            versioned=True,
+            retention=Duration.days(7),
+            noncurrent_retention=Duration.days(1),
             removal_policy=removal_policy,
-            auto_delete_objects=removal_policy == RemovalPolicy.DESTROY,
-            lifecycle_rules=[
-                s3.LifecycleRule(
-                    expiration=Duration.days(7),
-                    noncurrent_version_expiration=Duration.days(1),
-                    abort_incomplete_multipart_upload_after=Duration.days(1),
-                )
-            ],
-        )
-        acknowledge(
-            self.results, "AwsSolutions-S1", "Holds query results only, for a week at most."
+            why_no_access_log="Holds query results only, for a week at most.",
         )
         athena.CfnWorkGroup(
             self,

@@ -5,7 +5,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from stacks.acknowledgements import acknowledge
+from stacks.private_bucket import private_bucket
 
 # Long enough to notice that an object was overwritten or deleted by mistake.
 _NONCURRENT_RETENTION = Duration.days(30)
@@ -67,30 +67,13 @@ class Storage(Construct):
 def _bucket(
     scope: Construct, construct_id: str, retention: Duration, removal_policy: RemovalPolicy
 ) -> s3.Bucket:
-    bucket = s3.Bucket(
+    return private_bucket(
         scope,
         construct_id,
-        encryption=s3.BucketEncryption.S3_MANAGED,
-        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-        object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-        enforce_ssl=True,
-        minimum_tls_version=1.2,
-        versioned=True,
+        retention=retention,
+        noncurrent_retention=_NONCURRENT_RETENTION,
         removal_policy=removal_policy,
-        auto_delete_objects=removal_policy == RemovalPolicy.DESTROY,
-        lifecycle_rules=[
-            s3.LifecycleRule(
-                expiration=retention,
-                noncurrent_version_expiration=_NONCURRENT_RETENTION,
-                abort_incomplete_multipart_upload_after=Duration.days(7),
-            ),
-            # S3 allows this beside an expiration only in a rule of its own.
-            s3.LifecycleRule(expired_object_delete_marker=True),
-        ],
+        why_no_access_log=(
+            "Only this stack's roles have access; CloudTrail data events record it where wanted."
+        ),
     )
-    acknowledge(
-        bucket,
-        "AwsSolutions-S1",
-        "Only this stack's roles have access; CloudTrail data events record it where wanted.",
-    )
-    return bucket
