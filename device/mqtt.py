@@ -34,7 +34,11 @@ MAX_PAYLOAD_BYTES = 128 * 1024
 # How many QoS 1 messages AWS IoT Core lets one client have unacknowledged (same source).
 MAX_UNACKNOWLEDGED = 100
 
-CONNECT_TIMEOUT_SECONDS = 10.0
+# A broker that is busy may take this long to answer.
+CONNECT_TIMEOUT_SECONDS = 30.0
+# After so long without news, it is time to look whether there is a broker at all: the SDK delays
+# the news of a failed TLS handshake by up to half a minute.
+_SILENCE_SECONDS = 10.0
 ACKNOWLEDGEMENT_TIMEOUT_SECONDS = 20
 _CLOSE_TIMEOUT_SECONDS = 5.0
 
@@ -175,8 +179,12 @@ class Connection:
         self._client = self._build()
         try:
             self._client.start()
-            # The SDK delays the news of a failed TLS handshake by up to half a minute.
-            self._decided.wait(CONNECT_TIMEOUT_SECONDS)
+            silence = min(_SILENCE_SECONDS, CONNECT_TIMEOUT_SECONDS)
+            if not self._decided.wait(silence):
+                failure = _diagnosed(self._identity, self._symptom)
+                if not isinstance(failure, ConnectionDropped):
+                    self._fail(failure)
+                self._decided.wait(CONNECT_TIMEOUT_SECONDS - silence)
             if not self._connected and self._failure is None:
                 self._fail(_diagnosed(self._identity, self._symptom))
         except BaseException:  # Ctrl-C too: do not leave the SDK's threads trying

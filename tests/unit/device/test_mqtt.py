@@ -1,6 +1,7 @@
 """device.mqtt: what the SDK and the broker say, in words."""
 
 import ssl
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -285,6 +286,15 @@ def test_silence_is_bounded(connect: Connect, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(Unreachable) as caught:
         connect(lambda _: None)
     assert caught.value.status is ExitStatus.UNREACHABLE
+
+
+def test_a_broker_that_is_there_but_slow_is_waited_for(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "_SILENCE_SECONDS", 0.01)
+    handshake(monkeypatch, None)
+    connection, _ = connect(lambda sdk: threading.Timer(0.2, sdk.succeed).start())
+    assert connection.failure is None
 
 
 def test_a_brief_loss_is_no_failure(connect: Connect) -> None:
