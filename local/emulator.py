@@ -4,6 +4,7 @@ AWS APIs are served over TLS on 127.0.0.1 only. The MQTT listener of the emulato
 every interface, whatever it is told; policies are enforced there as they are in AWS.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -62,6 +63,7 @@ def start() -> tuple[str, int]:
         raise LocalError(f"the emulator does not start; see {LOGS.relative_to(ROOT)}/emulator.log")
     with _get(f"{endpoint_url}/_ministack/iot/ca.pem") as response:
         write_privately(_MQTT_CA, response.read().decode())
+    _wait_for_mqtt(mqtt)
     write_privately(MQTT, json.dumps({"host": "localhost", "port": mqtt, "ca": str(_MQTT_CA)}))
     write_privately(
         AWS_CONFIG,
@@ -167,6 +169,27 @@ def _wait(process: subprocess.Popen[bytes], endpoint_url: str) -> bool:
     process.kill()
     process.wait()
     return False
+
+
+def _wait_for_mqtt(port: int) -> None:
+    """Connect until a TLS handshake succeeds.
+
+    The listener makes its certificate when the first client comes, and may leave that one
+    without an answer; it had better be us than a device.
+    """
+    context = ssl.create_default_context(cafile=str(_MQTT_CA))
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("localhost", port), timeout=2) as plain,
+            context.wrap_socket(plain, server_hostname="localhost"),
+        ):
+            return
+        time.sleep(0.1)
+    raise LocalError(
+        f"the emulator's MQTT listener does not answer; see {LOGS.relative_to(ROOT)}/emulator.log"
+    )
 
 
 def _get(url: str):  # type: ignore[no-untyped-def]  # urlopen's own return type is private
