@@ -1,12 +1,13 @@
 """The local stack's life: taken ports, killed processes, interruptions, and nothing left behind.
 
-In a copy of the project, which has a stack of its own beside the one that other tests use: so
-the usual ports are always taken here.
+In a copy of the project, which has a stack of its own beside the one that other tests use.
 """
 
+import contextlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -76,6 +77,19 @@ def project(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
     made = Project(tmp_path_factory.mktemp("copy") / "project")
     yield made
     made.run("down")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def usual_ports_taken() -> Iterator[None]:
+    """See that nothing else can listen where the stack would by choice."""
+    with contextlib.ExitStack() as held:
+        for port in (4566, 8883):
+            holder = held.enter_context(socket.socket())
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):  # taken by another stack
+                holder.bind(("0.0.0.0", port))  # noqa: S104  # for a moment, and nobody is served
+                holder.listen()
+        yield
 
 
 def add_up(figures: dict[str, int]) -> bool:

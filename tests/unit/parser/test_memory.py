@@ -48,7 +48,7 @@ with (folder / "raw").open("rb") as raw:
         raw, raw_key="k", parquet_path=folder / "p", rejected_path=folder / "r"
     )
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
-print(json.dumps([int(peak[1]) // 1024, result.raw_bytes, result.payload_bytes, result.readings]))
+print(json.dumps([int(peak[1]) // 1024, result.raw_bytes, result.payload_bytes]))
 """
 
 
@@ -70,7 +70,7 @@ def test_memory_stays_within_512_mib(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    peak_mib, raw_bytes, payload_bytes, _ = json.loads(done.stdout)
+    peak_mib, raw_bytes, payload_bytes = json.loads(done.stdout)
     assert raw_bytes >= raw_mib * _MIB
     assert payload_bytes >= expanded_mib * _MIB
     assert peak_mib <= _MOST_MIB
