@@ -1,8 +1,8 @@
 """``python -m local``: the whole pipeline on this machine.
 
 The AWS APIs listen on loopback only. The emulator's MQTT listener is bound to every interface,
-which it offers no way to change: it admits provisioned devices and applies their policies, but
-behind a firewall is the place for it.
+which it offers no way to change. Devices are held to their policies there, but clients without a
+certificate are admitted too: behind a firewall is the place for it.
 """
 
 import contextlib
