@@ -147,6 +147,26 @@ PARTITION_COLUMNS = ("dt", "hour")
 _RESERVED = {field.name for field in ROW_FIELDS} | set(PARTITION_COLUMNS)
 
 
+def integer_range(schema: Schema) -> tuple[int, int]:
+    """The least and the greatest integer that ``schema``, of kind integer, allows.
+
+    The first exceeds the second where its bounds leave nothing.
+    """
+    lowest, highest = INT64_MIN, INT64_MAX
+    if schema.timestamp is not None:
+        scale = 1000 if schema.timestamp == "s" else 1
+        lowest, highest = -(-TIMESTAMP_MS_MIN // scale), TIMESTAMP_MS_MAX // scale
+    if schema.minimum is not None:
+        lowest = max(lowest, int(schema.minimum))
+    if schema.exclusive_minimum is not None:
+        lowest = max(lowest, int(schema.exclusive_minimum) + 1)
+    if schema.maximum is not None:
+        highest = min(highest, int(schema.maximum))
+    if schema.exclusive_maximum is not None:
+        highest = min(highest, int(schema.exclusive_maximum) - 1)
+    return lowest, highest
+
+
 def channels() -> tuple[str, ...]:
     """The names of every contract beside this file, sorted."""
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.json")))

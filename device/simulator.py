@@ -13,11 +13,10 @@ from typing import Any
 from contracts import (
     INT64_MAX,
     INT64_MIN,
-    TIMESTAMP_MS_MAX,
-    TIMESTAMP_MS_MIN,
     Contract,
     Scalar,
     Schema,
+    integer_range,
 )
 
 # Where a walk starts, by unit: what a sensor on a desk would say.
@@ -135,7 +134,7 @@ class Simulator:
         raise SimulatorError(f"{path}: cannot make up a string for pattern {schema.pattern}")
 
     def _integer(self, path: str, schema: Schema) -> int:
-        lowest, highest = _integer_bounds(schema)
+        lowest, highest = integer_range(schema)
         if lowest > highest:
             raise SimulatorError(f"{path}: no integer is within its bounds")
         if schema.timestamp is not None:
@@ -187,7 +186,7 @@ def _allows(schema: Schema, value: Scalar) -> bool:
     if isinstance(value, bool):
         return True
     if schema.kind == "integer":
-        lowest, highest = _integer_bounds(schema)
+        lowest, highest = integer_range(schema)
         return lowest <= value <= highest
     return (
         (schema.minimum is None or value >= schema.minimum)
@@ -195,23 +194,6 @@ def _allows(schema: Schema, value: Scalar) -> bool:
         and (schema.exclusive_minimum is None or value > schema.exclusive_minimum)
         and (schema.exclusive_maximum is None or value < schema.exclusive_maximum)
     )
-
-
-def _integer_bounds(schema: Schema) -> tuple[int, int]:
-    """The least and the greatest integer allowed; bounds of integers are integers."""
-    lowest, highest = INT64_MIN, INT64_MAX
-    if schema.timestamp is not None:
-        scale = 1000 if schema.timestamp == "s" else 1
-        lowest, highest = -(-TIMESTAMP_MS_MIN // scale), TIMESTAMP_MS_MAX // scale
-    if schema.minimum is not None:
-        lowest = max(lowest, int(schema.minimum))
-    if schema.exclusive_minimum is not None:
-        lowest = max(lowest, int(schema.exclusive_minimum) + 1)
-    if schema.maximum is not None:
-        highest = min(highest, int(schema.maximum))
-    if schema.exclusive_maximum is not None:
-        highest = min(highest, int(schema.exclusive_maximum) - 1)
-    return lowest, highest
 
 
 def _number_bounds(schema: Schema) -> tuple[float, float]:

@@ -13,13 +13,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from contracts import (
-    INT64_MAX,
-    INT64_MIN,
     TIMESTAMP_MS_MAX,
     TIMESTAMP_MS_MIN,
     Contract,
     Scalar,
     Schema,
+    integer_range,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,12 +29,6 @@ _DATE_TIME = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 )
-
-_INTEGER_RANGES = {
-    None: (INT64_MIN, INT64_MAX),
-    "ms": (TIMESTAMP_MS_MIN, TIMESTAMP_MS_MAX),
-    "s": (TIMESTAMP_MS_MIN // 1000, TIMESTAMP_MS_MAX // 1000),
-}
 
 
 class Checked:
@@ -133,15 +126,7 @@ def _type_of_value(schema: Schema) -> Any:
 
 
 def _integer_type(schema: Schema) -> Any:
-    lowest, highest = _INTEGER_RANGES[schema.timestamp]
-    if schema.minimum is not None:
-        lowest = max(lowest, int(schema.minimum))
-    if schema.exclusive_minimum is not None:
-        lowest = max(lowest, int(schema.exclusive_minimum) + 1)
-    if schema.maximum is not None:
-        highest = min(highest, int(schema.maximum))
-    if schema.exclusive_maximum is not None:
-        highest = min(highest, int(schema.exclusive_maximum) - 1)
+    lowest, highest = integer_range(schema)
     if lowest > highest:
         return _checked(_one_of((), schema.kind))
     return Annotated[int, msgspec.Meta(ge=lowest, le=highest)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from contracts import Contract
+from contracts import Contract, Schema, integer_range
 from telemetry_parser import batch, envelope, parquet, reading_types, readings
 from telemetry_parser.reasons import Rejection
 from tests.unit.parser.examples import contract, parse_object, test_line
@@ -72,7 +72,6 @@ def _mutants() -> Iterator[tuple[str, object, str, Any]]:
     rows_add = parquet.Rows.add
     order = parquet._order
     array = parquet._array
-    range_of = reading_types._INTEGER_RANGES
 
     def drop_last(self: Any, payload: bytes, **more: Any) -> readings.Readings:
         made = decode_each(self, payload, **more)
@@ -133,11 +132,15 @@ def _mutants() -> Iterator[tuple[str, object, str, Any]]:
     yield "mixes up a column", parquet, "_array", shuffled_column
     yield "gives two messages one id", batch, "_message_id", forgetful_id
     yield "stores seconds as milliseconds", parquet, "_plain", _without_scale(parquet._plain)
-    yield "takes any time", reading_types, "_INTEGER_RANGES", range_of | {"s": range_of[None]}
+    yield "takes any time", reading_types, "integer_range", _timeless
     yield "takes any text for a date", reading_types, "_date_time_ms", lambda _: 0
     yield "takes any boolean", reading_types, "_one_of", lambda *_: lambda value: value
     yield "reads the first member only", envelope.RawLines, "_blocks", _first_member
     yield "splits lines as text", envelope.RawLines, "__iter__", _as_text
+
+
+def _timeless(schema: Schema) -> tuple[int, int]:
+    return integer_range(replace(schema, timestamp=None) if schema.timestamp == "s" else schema)
 
 
 def _without_scale(plain: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
