@@ -6,7 +6,7 @@ Pure: bytes in, values out.
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
@@ -16,6 +16,7 @@ from contracts import TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN
 from contracts.names import ENVIRONMENT_PATTERN, THING_NAME_PATTERN
 from telemetry_parser.limits import Limits, ObjectError
 from telemetry_parser.reasons import MessageError, ReasonClass, describe
+from telemetry_parser.together import decode_together
 
 # Below the size from which malloc takes each block fresh from the kernel, page by page.
 _BLOCK_BYTES = 64 * 1024
@@ -50,7 +51,7 @@ class Envelope(msgspec.Struct, gc=False):
     trace_id: _Name | None = None
 
 
-_decode = msgspec.json.Decoder(Envelope).decode
+_decoder = msgspec.json.Decoder(Envelope)
 
 
 class Readable(Protocol):
@@ -129,6 +130,11 @@ class _Rejoined(io.RawIOBase):
         return len(content)
 
 
+def decode_lines(lines: Sequence[bytes]) -> list[Envelope] | None:
+    """Read raw lines in one pass; None: they are to be read one by one."""
+    return decode_together(_decoder, lines)
+
+
 def decode_line(line: bytes) -> Envelope:
     """Read one raw line.
 
@@ -138,7 +144,7 @@ def decode_line(line: bytes) -> Envelope:
     try:
         if not line.isascii():
             line.decode()
-        return _decode(line)
+        return _decoder.decode(line)
     except msgspec.ValidationError as error:
         reason, path = describe(error)
         raise MessageError(ReasonClass.LINE, f"not an envelope: {reason} at {path}") from None

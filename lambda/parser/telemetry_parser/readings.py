@@ -18,6 +18,7 @@ from contracts import Contract
 from telemetry_parser.limits import Limits
 from telemetry_parser.reading_types import check, reading_type
 from telemetry_parser.reasons import MessageError, ReasonClass, Rejection, describe
+from telemetry_parser.together import decode_together
 
 _FIRST = range(1)
 _JSON_SPACE = b" \t\n\r"
@@ -52,6 +53,22 @@ class ReadingDecoder:
         self._many = msgspec.json.Decoder(list[reading], dec_hook=check)  # type: ignore[valid-type]  # made at run time
         self._raw = msgspec.json.Decoder(msgspec.Raw)
         self._raw_items = msgspec.json.Decoder(list[msgspec.Raw])
+
+    def decode_singles(self, payloads: Sequence[bytes]) -> Sequence[Any]:
+        """Return the reading of each payload that is one that fits, and None for any other."""
+        if sum(map(len, payloads)) > self._surely_within:
+            return [None] * len(payloads)
+        return decode_together(self._one, payloads) or [*map(self._decode_single, payloads)]
+
+    def _decode_single(self, payload: bytes) -> Any:
+        if payload.startswith(b"{"):
+            try:
+                if not payload.isascii():
+                    payload.decode()  # the decoder does not look at what it skips
+                return self._one.decode(payload)
+            except (ValueError, RecursionError):
+                pass
+        return None
 
     def decode(self, payload: bytes) -> Readings | None:
         """Return the readings of ``payload`` if there are any and all of them fit.
@@ -129,7 +146,10 @@ class ReadingDecoder:
         is_array = _is_array(payload)
         try:
             items = self._raw_items.decode(payload) if is_array else [self._raw.decode(payload)]
-        except (msgspec.DecodeError, RecursionError):
+        except msgspec.DecodeError:
+            if b"\\u" not in payload:
+                raise _not_json() from None
+        except RecursionError:
             pass
         else:
             yield from map(bytes, items)

@@ -1,8 +1,8 @@
 """Why something was set aside, in words that never quote what a device sent."""
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -18,8 +18,7 @@ class ReasonClass(StrEnum):
     CONTRACT = "contract"  # a reading does not fit the contract
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(msgspec.Struct, frozen=True, gc=False):
     """Why one reading was set aside.
 
     Attributes:
@@ -58,7 +57,12 @@ def describe(error: msgspec.ValidationError) -> tuple[str, str]:
 
     That message quotes the value in one case only, an enum's; names in it are the contract's.
     """
-    message, _, path = str(error).partition(" - at `")
+    return _described(str(error))
+
+
+@lru_cache(maxsize=1024)
+def _described(error: str) -> tuple[str, str]:
+    message, _, path = error.partition(" - at `")
     path = path.removesuffix("`") or "$"
     if missing := _MISSING.match(message):
         return "required field is missing", f"{path}.{missing[1]}"

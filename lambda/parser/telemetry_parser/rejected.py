@@ -1,5 +1,6 @@
 """What was set aside: one JSON line a rejection, gzip, the raw line in it verbatim."""
 
+import io
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -8,6 +9,8 @@ import msgspec
 from isal import igzip
 
 from telemetry_parser.reasons import Rejection
+
+_BUFFER_BYTES = 64 * 1024
 
 
 class RejectedLine(msgspec.Struct):
@@ -27,7 +30,7 @@ class RejectedWriter:
     def __init__(self, path: Path, raw_key: str) -> None:
         self._path = path
         self._raw_key = raw_key
-        self._file: igzip.IGzipFile | None = None
+        self._file: io.BufferedWriter | None = None
         self._encode = msgspec.json.Encoder().encode
 
     def __enter__(self) -> Self:
@@ -51,7 +54,8 @@ class RejectedWriter:
         """Add one line of the raw object, which is its ``raw_line``-th."""
         if self._file is None:
             # No time stamp in the header: the same input makes the same bytes.
-            self._file = igzip.IGzipFile(str(self._path), "wb", mtime=0)  # type: ignore[no-untyped-call]  # isal does not annotate it
+            compressed = igzip.IGzipFile(str(self._path), "wb", compresslevel=1, mtime=0)  # type: ignore[no-untyped-call]  # isal does not annotate it
+            self._file = io.BufferedWriter(compressed, _BUFFER_BYTES)
         record = RejectedLine(
             rejection.reason,
             rejection.path,
@@ -60,4 +64,4 @@ class RejectedWriter:
             rejection.reading_index,
             line,
         )
-        self._file.write(self._encode(record) + b"\n")  # type: ignore[no-untyped-call]  # isal does not annotate it
+        self._file.write(self._encode(record) + b"\n")

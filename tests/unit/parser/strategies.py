@@ -107,4 +107,4 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
 
 # One message's readings, and whether it is sent as an array and as gzip.
 def messages(contract: Contract) -> st.SearchStrategy[list[list[Any]]]:
-    return st.lists(st.lists(readings(contract), min_size=1, max_size=4), min_size=1, max_size=4)
+    return st.lists(st.lists(readings(contract), min_size=1, max_size=4), min_size=1, max_size=6)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contracts import ROW_FIELDS
-from telemetry_parser import parquet
+from telemetry_parser import envelope, rows
 from telemetry_parser.batch import Parser
 from tests.unit.parser.examples import (
     ARRIVAL_MS,
@@ -122,10 +122,10 @@ def test_rows_are_sorted_by_thing_and_time() -> None:
         line([GOOD | {"timestamp": 5000 - n} for n in range(3)], topic=f"dt/dev/{thing}/telemetry")
         for thing in ("b", "a", "c", "a")
     ]
-    rows = parse_lines(*lines).rows
-    keys = [(row["thing_name"], row["timestamp"]) for row in rows]
+    found = parse_lines(*lines).rows
+    keys = [(row["thing_name"], row["timestamp"]) for row in found]
     assert keys == sorted(keys)
-    ties = [(row["raw_line"], row["reading_index"]) for row in rows if row["thing_name"] == "a"]
+    ties = [(row["raw_line"], row["reading_index"]) for row in found if row["thing_name"] == "a"]
     assert ties == [(2, 2), (4, 2), (2, 1), (4, 1), (2, 0), (4, 0)]
 
 
@@ -137,8 +137,8 @@ def test_without_a_time_of_their_own_rows_are_sorted_by_arrival() -> None:
 
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "_GROUP_ROWS", 10)
-    monkeypatch.setattr(parquet, "_LEAST_GROUP_ROWS", 4)
+    monkeypatch.setattr(rows, "_GROUP_ROWS", 10)
+    monkeypatch.setattr(rows, "_LEAST_GROUP_ROWS", 4)
 
 
 @pytest.mark.usefixtures("small_groups")
@@ -152,9 +152,11 @@ def test_each_row_group_is_full_and_sorted(tmp_path: Path, packed: int) -> None:
         for n in range(75 // packed)
     ]
     file = write(tmp_path, *lines)
-    rows = 75 // packed * packed
+    count = 75 // packed * packed
     groups = [file.read_row_group(n).to_pylist() for n in range(file.num_row_groups)]
-    assert [len(group) for group in groups] == [10] * (rows // 10) + [rows % 10] * (rows % 10 > 0)
+    assert [len(group) for group in groups] == [10] * (count // 10) + [count % 10] * (
+        count % 10 > 0
+    )
     for group in groups:
         keys = [(row["thing_name"], row["timestamp"]) for row in group]
         assert keys == sorted(keys)
@@ -166,8 +168,10 @@ def test_each_row_group_is_full_and_sorted(tmp_path: Path, packed: int) -> None:
 def test_large_readings_make_smaller_row_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet, "_GROUP_PAYLOAD_BYTES", 6 * len(json.dumps(GOOD)))
-    file = write(tmp_path, *[line(GOOD | {"timestamp": ARRIVAL_MS - n % 5}) for n in range(40)])
+    monkeypatch.setattr(rows, "_GROUP_PAYLOAD_BYTES", 6 * len(json.dumps(GOOD)))
+    lines = [line(GOOD | {"timestamp": ARRIVAL_MS - n % 5}) for n in range(40)]
+    monkeypatch.setattr(envelope, "_BLOCK_BYTES", len(lines[0]) + 1)  # read one by one
+    file = write(tmp_path, *lines)
     sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
     assert sizes == [6] * 6 + [4]
     for n in range(file.num_row_groups):
