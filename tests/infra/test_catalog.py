@@ -1,15 +1,20 @@
 """What Catalog promises: tables that say what the contract says."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from aws_cdk.assertions import Template
+from hypothesis import given, settings
 
 import contracts
 from contracts import REJECTED_FIELDS, ROW_FIELDS, Schema
 from stacks.constructs.catalog import glue_type
+from telemetry_parser.columns import arrow_schema
 from tests.infra.conftest import CONTEXT
+from tests.unit.contracts.strategies import documents
 
 Resources = Callable[[Template, str], list[dict[str, Any]]]
 
@@ -43,8 +48,36 @@ def tables_of(template: Template, resources: Resources) -> dict[str, dict[str, A
 )
 def test_each_type_of_the_contract_has_its_glue_type(schema: Any, expected: str) -> None:
     document = {"type": "object", "properties": {"field": schema}}
-    parsed: Schema = contracts.parse("test", __import__("json").dumps(document)).fields[0].schema
+    parsed: Schema = contracts.parse("test", json.dumps(document)).fields[0].schema
     assert glue_type(parsed) == expected
+
+
+# https://docs.aws.amazon.com/athena/latest/ug/data-types.html
+_ATHENA_TYPES = {
+    pa.string(): "string",
+    pa.int64(): "bigint",
+    pa.float64(): "double",
+    pa.bool_(): "boolean",
+    pa.timestamp("ms", tz="UTC"): "timestamp",
+}
+
+
+def athena_type(stored: pa.DataType) -> str:
+    """The type under which Athena reads what a Parquet file stores."""
+    if pa.types.is_struct(stored):
+        return f"struct<{','.join(f'{part.name}:{athena_type(part.type)}' for part in stored)}>"
+    if pa.types.is_list(stored):
+        return f"array<{athena_type(stored.value_type)}>"
+    return _ATHENA_TYPES[stored]
+
+
+@settings(max_examples=50, deadline=None)
+@given(documents)
+def test_each_column_of_any_contract_has_the_type_that_the_parser_stores(document: Any) -> None:
+    contract = contracts.parse("test", json.dumps(document))
+    stored = pa.schema(arrow_schema(contract))
+    expected = {f.column: glue_type(f.schema) for f in (*contract.fields, *ROW_FIELDS)}
+    assert {part.name: athena_type(part.type) for part in stored} == expected
 
 
 def test_the_table_has_the_contracts_columns_then_the_pipelines_with_comments(
