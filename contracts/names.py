@@ -1,12 +1,21 @@
 """The names that more than one part of the pipeline must agree on. Standard library only."""
 
 import re
+from collections.abc import Iterable
 
 ENVIRONMENT_PATTERN = r"[a-z][a-z0-9]{0,15}"
 CHANNEL_PATTERN = r"[a-z][a-z0-9_]{0,31}"
 
 # https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html
 THING_NAME_PATTERN = r"[a-zA-Z0-9:_-]{1,128}"
+
+# One level of a topic; without '.' and '_', which end it in names that are made of it.
+CUSTOMER_PATTERN = r"[a-zA-Z0-9-]{1,64}"
+
+# https://docs.aws.amazon.com/iot/latest/apireference/API_CreatePolicy.html
+_MAX_POLICY_NAME = 128
+# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#iot-security-identity-limits
+MAX_POLICY_CHARACTERS = 2048
 
 # A topic is at most 256 bytes of UTF-8, not counting Basic Ingest's prefix.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#limits_iot
@@ -33,26 +42,78 @@ def thing_group_name(environment: str) -> str:
     return f"{environment}_devices"
 
 
-def topic(environment: str, thing_name: str, channel: str) -> str:
-    """The plain topic of one device's channel: ``dt/{env}/{thing}/{channel}``."""
-    return f"dt/{environment}/{thing_name}/{channel}"
+def client_id(thing_name: str, customer: str | None = None) -> str:
+    """The MQTT client id: ``{thing}``, or ``{thing}.{customer}`` for one of its customers.
+
+    A broker lets a client id connect once, so each has its own. No thing's name has a dot: no
+    two of them are alike.
+    """
+    return thing_name if customer is None else f"{thing_name}.{customer}"
 
 
-def basic_ingest_topic(environment: str, thing_name: str, channel: str) -> str:
+def customer_policy_name(environment: str, thing_name: str, customer: str) -> str:
+    """The IoT policy of one customer of one thing: ``{env}_customer_{customer}_{thing}``.
+
+    AWS IoT allows no ':' in a policy's name: in the thing's, '_-' stands for it, and '__' for '_'.
+    """
+    escaped = thing_name.replace("_", "__").replace(":", "_-")
+    return f"{environment}_customer_{customer}_{escaped}"
+
+
+def policy_name(environment: str, thing_name: str, customer: str | None) -> str:
+    """The IoT policy that an identity's certificate carries."""
+    if customer is None:
+        return device_policy_name(environment)
+    return customer_policy_name(environment, thing_name, customer)
+
+
+def customer_of_policy(environment: str, policy_name: str) -> tuple[str, str] | None:
+    """The thing and the customer whose policy it is; None: it is another policy."""
+    form = rf"{environment}_customer_({CUSTOMER_PATTERN})_((?:[a-zA-Z0-9-]|__|_-)+)"
+    found = re.fullmatch(form, policy_name)
+    if found is None:
+        return None
+    return re.sub("_[_-]", lambda two: "_" if two[0] == "__" else ":", found[2]), found[1]
+
+
+def topic(environment: str, thing_name: str, channel: str, customer: str | None = None) -> str:
+    """The plain topic of a thing's channel, or of a customer's part of it.
+
+    It is ``dt/{env}/{thing}/{channel}``, and ``/{customer}`` after it.
+    """
+    plain = f"dt/{environment}/{thing_name}/{channel}"
+    return plain if customer is None else f"{plain}/{customer}"
+
+
+def basic_ingest_topic(
+    environment: str, thing_name: str, channel: str, customer: str | None = None
+) -> str:
     """The same through Basic Ingest, which costs no message charge.
 
     See https://docs.aws.amazon.com/iot/latest/developerguide/iot-basic-ingest.html
     """
     rule = rule_name(environment, channel)
-    return f"$aws/rules/{rule}/{topic(environment, thing_name, channel)}"
+    return f"$aws/rules/{rule}/{topic(environment, thing_name, channel, customer)}"
 
 
-def proof_topic(environment: str, thing_name: str) -> str:
+def proof_topic(environment: str, thing_name: str, customer: str | None = None) -> str:
     """Where a device may publish what nobody keeps, to see that it may publish.
 
     No channel can have this name, so no rule selects it.
     """
-    return topic(environment, thing_name, "_proof")
+    return topic(environment, thing_name, "_proof", customer)
+
+
+def publish_topics(
+    environment: str, thing_name: str, channels: Iterable[str], customer: str | None = None
+) -> list[str]:
+    """Every topic that a thing's, or a customer's, certificate may publish to."""
+    topics = [
+        build(environment, thing_name, channel, customer)
+        for channel in channels
+        for build in (topic, basic_ingest_topic)
+    ]
+    return [*topics, proof_topic(environment, thing_name, customer)]
 
 
 def check_thing_name(thing_name: str) -> str:
@@ -67,6 +128,27 @@ def check_thing_name(thing_name: str) -> str:
             f"got {thing_name!r}"
         )
     return thing_name
+
+
+def check_customer(environment: str, thing_name: str, customer: str) -> str:
+    """Return ``customer`` if it can have a topic, a client id and a policy of ``thing_name``.
+
+    The longest policy name that AWS IoT takes keeps client id and topic within its limits, too.
+
+    Raises:
+        ValueError: It is empty, has a character that is not allowed, or is too long.
+    """
+    if not re.fullmatch(CUSTOMER_PATTERN, customer):
+        raise ValueError(
+            f"expected a customer's name of 1 to 64 letters, digits or '-', got {customer!r}"
+        )
+    policy = customer_policy_name(environment, thing_name, customer)
+    if len(policy) > _MAX_POLICY_NAME:
+        raise ValueError(
+            f"expected names that make a policy's name of at most {_MAX_POLICY_NAME} characters, "
+            f"got {len(policy)}: {policy!r}"
+        )
+    return customer
 
 
 def database_name(environment: str) -> str:

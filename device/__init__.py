@@ -12,13 +12,15 @@ A program publishes with ``device.open``::
     with device.open("certs/dev/sensor-1") as sink:
         sink.put({"timestamp": 1790000000123, "temperature": 21.5, ...})
 
-An identity is a folder, ``certs/{environment}/{thing}/``, that every MQTT client can use:
+An identity is a folder, ``certs/{environment}/{thing}/``, or ``{thing}.{customer}/`` beside it
+for a customer of the thing, that every MQTT client can use:
 
 - ``private.key``: the key, PEM (PKCS #8, EC P-256); readable by its owner alone
 - ``certificate.pem``: the client certificate, PEM
 - ``ca.pem``: what the broker's certificate must be signed by, PEM
 - ``device.json``: ``endpoint``, ``port``, ``environment``, ``thing_name`` (also the MQTT client
-  id), ``certificate_id`` and ``certificate_arn``
+  id), ``certificate_id`` and ``certificate_arn``; a customer's also ``customer``: its client id
+  is ``{thing_name}.{customer}``
 
 So, with Eclipse paho-mqtt::
 
@@ -82,7 +84,6 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     """
     # Here, so that ``import device`` costs next to nothing.
     import contracts  # noqa: PLC0415
-    from contracts import names  # noqa: PLC0415
     from device import mqtt, sink  # noqa: PLC0415
     from device.check import ReadingCheck  # noqa: PLC0415
     from device.identity import Identity, load, make_folder  # noqa: PLC0415
@@ -91,7 +92,7 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     own = identity if isinstance(identity, Identity) else load(Path(identity))
     contract = contracts.load(channel)
     if topic is None:
-        topic = names.basic_ingest_topic(own.device.environment, own.device.thing_name, channel)
+        topic = own.device.basic_ingest_topic(channel)
     mqtt.check_topic(topic)
     folder = own.folder / "spool"
     make_folder(folder, own.folder)

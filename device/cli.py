@@ -1,5 +1,8 @@
 """What every device command does alike: how it reports an error and an interruption."""
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from contracts import names
@@ -29,6 +32,24 @@ def thing_name(
         return value if value is None else names.check_thing_name(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def customer_option(text: str) -> Callable[[Any], Any]:
+    """The option ``--customer NAME``; hand its value to ``check_customer``."""
+    return click.option("--customer", metavar="NAME", help=text)
+
+
+def check_customer(environment: str, thing_name: str, customer: str | None) -> None:
+    """Take only what has a topic, a client id and a policy that AWS IoT takes.
+
+    Raises:
+        click.UsageError: It has not.
+    """
+    try:
+        if customer is not None:
+            names.check_customer(environment, thing_name, customer)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def say(line: str) -> None:

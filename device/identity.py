@@ -8,12 +8,13 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.hazmat.primitives.serialization import load_pem_private_key as load_private_key
 
+from contracts import names
 from device.errors import IdentityError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -30,11 +31,12 @@ class Device:
 
     Attributes:
         environment: Whose broker, topics and policy these are.
-        thing_name: The AWS IoT thing, also the MQTT client id.
+        thing_name: The AWS IoT thing, also the MQTT client id unless there is a customer.
         endpoint: Host name of the broker.
         port: MQTT over mutual TLS.
         certificate_id: AWS IoT's id of the certificate.
         certificate_arn: The same as an ARN, which names account and region too.
+        customer: Whose sub-topics of the thing these are; None: it is the thing's own identity.
     """
 
     environment: str
@@ -43,10 +45,35 @@ class Device:
     port: int
     certificate_id: str
     certificate_arn: str
+    customer: str | None = None
+
+    @property
+    def client_id(self) -> str:
+        """The MQTT client id."""
+        return names.client_id(self.thing_name, self.customer)
+
+    @property
+    def proof_topic(self) -> str:
+        """Where it may publish what nobody keeps."""
+        return names.proof_topic(self.environment, self.thing_name, self.customer)
+
+    @property
+    def options(self) -> str:
+        """What names this identity to the commands: ``--env ENV THING --customer NAME``."""
+        return options(self.environment, self.thing_name, self.customer)
+
+    def topic(self, channel: str) -> str:
+        """The plain topic of ``channel``."""
+        return names.topic(self.environment, self.thing_name, channel, self.customer)
+
+    def basic_ingest_topic(self, channel: str) -> str:
+        """The same through Basic Ingest."""
+        return names.basic_ingest_topic(self.environment, self.thing_name, channel, self.customer)
 
     def to_json(self) -> bytes:
-        """Return the text of ``device.json``."""
-        return json.dumps(asdict(self), indent=2).encode() + b"\n"
+        """Return the text of ``device.json``; a thing's own has no word of customers."""
+        content = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(content, indent=2).encode() + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +99,18 @@ class Identity:
         return self.folder / CA_FILE
 
 
-def folder_of(environment: str, thing_name: str, root: Path = PROJECT_ROOT) -> Path:
-    """Where the identity of ``thing_name`` belongs: ``certs/{environment}/{thing_name}``."""
-    return root / "certs" / environment / thing_name
+def folder_of(environment: str, client_id: str, root: Path = PROJECT_ROOT) -> Path:
+    """Where the identity with that client id belongs: ``certs/{environment}/{client_id}``.
+
+    A customer's is beside the thing's, not in it: who is handed one has no other.
+    """
+    return root / "certs" / environment / client_id
+
+
+def options(environment: str, thing_name: str, customer: str | None) -> str:
+    """What names an identity to the commands: ``--env ENV THING --customer NAME``."""
+    named = f"--env {environment} {thing_name}"
+    return named if customer is None else f"{named} --customer {customer}"
 
 
 def load(folder: Path) -> Identity:
@@ -102,7 +138,7 @@ def load(folder: Path) -> Identity:
 
 
 def _again(device: Device) -> str:
-    return f"run python -m device.provision --env {device.environment} {device.thing_name}"
+    return f"run python -m device.provision {device.options}"
 
 
 def read_device(folder: Path) -> Device:
@@ -122,10 +158,11 @@ def read_device(folder: Path) -> Device:
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise IdentityError(f"expected a device's description, got {path}: {error}") from None
-    for name, kind in Device.__annotations__.items():
-        if type(getattr(device, name)) is not kind:
+    for name, kind in get_type_hints(Device).items():
+        if type(getattr(device, name)) not in (get_args(kind) or (kind,)):
             raise IdentityError(
-                f"expected {name} to be {kind.__name__}, got {getattr(device, name)!r} in {path}"
+                f"expected {name} to be {getattr(kind, '__name__', kind)}, "
+                f"got {getattr(device, name)!r} in {path}"
             )
     return device
 

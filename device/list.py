@@ -1,22 +1,24 @@
 """Who is there: ``python -m device.list --env ENV``.
 
-Every thing of the environment's group, with its certificates, their age and status, and when it
-was last connected, where fleet indexing knows. Warns of certificates that
+Every thing of the environment's group, with its certificates, their age and status, whose they are
+if not the thing's own but a customer's, and when it was last connected, where fleet indexing
+knows. Warns of certificates that
 
 - are shared: attached to more than one thing, so that one key speaks for several devices
 - are old: issued more than a year ago; run ``device.rotate``
 - are not active, but still attached
-- carry the environment's device policy, but are attached to no thing
+- carry the environment's device policy, or a customer's, but are attached to no thing
 
 The credentials need, of ``iot:``, ``ListThingsInThingGroup``, ``ListThingPrincipals``,
-``ListTargetsForPolicy``, ``DescribeCertificate``, ``ListPrincipalThings`` and ``SearchIndex``.
+``ListPolicies``, ``ListTargetsForPolicy``, ``DescribeCertificate``, ``ListPrincipalThings`` and
+``SearchIndex``.
 """
 
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts import names
-from device import aws, cli
+from device import aws, cli, customers
 from device.errors import AwsError, ExitStatus
 
 if TYPE_CHECKING:  # the stubs are a development requirement
@@ -51,6 +53,7 @@ class Entry:
         age_days: Since it was issued.
         last_connection: UTC time of the thing's last connection or end of one; None: unknown.
         warnings: What a person should look at.
+        customer: Whose sub-topics of the thing it is for; None: it is the thing's own.
     """
 
     thing_name: str | None
@@ -59,6 +62,7 @@ class Entry:
     age_days: int | None = None
     last_connection: str | None = None
     warnings: tuple[str, ...] = ()
+    customer: str | None = None
 
 
 def entries(environment: aws.AwsEnvironment) -> list[Entry]:
@@ -73,34 +77,50 @@ def entries(environment: aws.AwsEnvironment) -> list[Entry]:
     with aws.explained(environment.name), ThreadPoolExecutor(_THREADS) as threads:
         try:
             things = sorted(_all(iot, "list_things_in_thing_group", "things", thingGroupName=group))
-            carriers = set(_all(iot, "list_targets_for_policy", "targets", policyName=policy))
+            carriers = dict.fromkeys(_targets(iot, policy))
         except iot.exceptions.ResourceNotFoundException:
             raise AwsError(
                 f"expected the thing group {group} and the policy {policy}, got none such; run "
                 f"{aws.deploy_command(environment.name)}",
                 ExitStatus.NO_STACK,
             ) from None
+        customers_policies = list(customers.policies(iot, environment.name))
+        targets = threads.map(
+            partial(_targets, iot), [found.policy_name for found in customers_policies]
+        )
+        for found, its_targets in zip(customers_policies, targets, strict=True):
+            carriers.update(dict.fromkeys(its_targets, found.customer))
         held = dict(zip(things, threads.map(partial(_certificates, iot), things), strict=True))
         attached = {arn for arns in held.values() for arn in arns}
-        arns = sorted(arn for arn in attached | carriers if ":cert/" in arn)
-        found = dict(zip(arns, threads.map(partial(_describe, iot), arns), strict=True))
+        arns = sorted(arn for arn in attached | set(carriers) if ":cert/" in arn)
+        described = dict(zip(arns, threads.map(partial(_describe, iot), arns), strict=True))
     connections = _connections(iot, group)
     made = []
     for thing, its_arns in held.items():
         last = connections.get(thing)
         if not its_arns:
             made.append(Entry(thing, last_connection=last, warnings=("no certificate",)))
-        made += [_entry(thing, arn, *found[arn], last) for arn in its_arns]
+        for arn in its_arns:
+            customer = carriers.get(arn)
+            entry = _entry(thing, arn, *described[arn])
+            # What is indexed is the thing's own connection.
+            last_of_it = last if customer is None else None
+            made.append(replace(entry, last_connection=last_of_it, customer=customer))
     for arn in arns:
-        description, its_things = found[arn]
+        description, its_things = described[arn]
         if not its_things and description:
-            made.append(_entry(None, arn, description, its_things, None))
+            entry = _entry(None, arn, description, its_things)
+            made.append(replace(entry, customer=carriers.get(arn)))
     return made
 
 
 def _all(iot: Any, operation: str, key: str, **arguments: str) -> Iterator[str]:
     for page in iot.get_paginator(operation).paginate(**arguments):
         yield from page[key]
+
+
+def _targets(iot: "IoTClient", policy_name: str) -> list[str]:
+    return list(_all(iot, "list_targets_for_policy", "targets", policyName=policy_name))
 
 
 def _certificates(iot: "IoTClient", thing: str) -> list[str]:
@@ -123,7 +143,6 @@ def _entry(
     arn: str,
     description: dict[str, Any],
     things: list[str],
-    last_connection: str | None,
 ) -> Entry:
     age = datetime.now(UTC) - description["creationDate"] if description else timedelta()
     status = description.get("status", "DELETED")
@@ -137,14 +156,7 @@ def _entry(
         warnings.append(f"older than {_OLD.days} days")
     if thing is not None and status != "ACTIVE":
         warnings.append(f"{status.lower()}, but attached")
-    return Entry(
-        thing,
-        arn.rpartition("/")[2],
-        status,
-        age.days,
-        last_connection,
-        tuple(warnings),
-    )
+    return Entry(thing, arn.rpartition("/")[2], status, age.days, warnings=tuple(warnings))
 
 
 def _connections(iot: "IoTClient", group: str) -> dict[str, str]:
@@ -190,11 +202,20 @@ def main(environment: str, *, format_: str) -> None:
 
 def _print_table(found: Iterable[Entry]) -> None:
     table = Table(show_edge=False, pad_edge=False)
-    for name in ("thing", "certificate", "status", "days", "last connection", "look at"):
+    for name in (
+        "thing",
+        "customer",
+        "certificate",
+        "status",
+        "days",
+        "last connection",
+        "look at",
+    ):
         table.add_column(name, overflow="fold")
     for entry in found:
         cells = (
             entry.thing_name,
+            entry.customer,
             entry.certificate_id,
             entry.status,
             entry.age_days,

@@ -79,8 +79,8 @@ _CONNECT_REASONS = {
     "CLIENT_IDENTIFIER_NOT_VALID": "the client id is not one that the broker takes",
     "CONNECTION_RATE_EXCEEDED": "it connects too often; wait a minute",
     "NOT_AUTHORIZED": (
-        "the policy does not allow this client id: it must be the thing's name, and the "
-        "certificate must be attached to that thing and to the environment's device policy"
+        "the policy does not allow this client id: it must be the thing's name (a customer's: "
+        "{thing}.{customer}), and the certificate must be attached to that thing and to its policy"
     ),
     "QUOTA_EXCEEDED": "the account has reached a limit of AWS IoT Core",
     "SERVER_BUSY": "the broker is busy; try again later",
@@ -139,12 +139,12 @@ class Connection:
 
     Args:
         identity: Whose certificate, client id and broker to use.
-        client_id: Another client id than the thing's name, to see the policy refuse it.
+        client_id: Another client id than the identity's, to see the policy refuse it.
     """
 
     def __init__(self, identity: Identity, *, client_id: str | None = None) -> None:
         self._identity = identity
-        self._client_id = client_id or identity.device.thing_name
+        self._client_id = client_id or identity.device.client_id
         self._decided = threading.Event()  # connected once, or will not be
         self._stopped = threading.Event()
         self._connected = False
@@ -349,8 +349,7 @@ def _reason(code: Any, known: dict[str, str]) -> str:
 
 
 def _provision(identity: Identity) -> str:
-    device = identity.device
-    return f"run python -m device.provision --env {device.environment} {device.thing_name}"
+    return f"run python -m device.provision {identity.device.options}"
 
 
 def _diagnosed(identity: Identity, symptom: str) -> ConnectionFailed:

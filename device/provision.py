@@ -10,14 +10,19 @@ what it changed, if anything.
 time. It starts only if every line has a name, goes on past a thing that fails, and ends with the
 status of the first one that did. Run again, it completes what is missing.
 
+``--customer NAME`` gives a customer of the thing an identity of its own, limited to the sub-topics
+``dt/{env}/{thing}/{channel}/{customer}`` by a policy of its own. Run it again when a contract was
+added: the policy follows.
+
 What it will not do by itself, since someone may have meant it so: give a second certificate to
-a thing, or activate a certificate that was deactivated.
+a thing, or to a customer of it, or activate a certificate that was deactivated.
 
 The credentials need these permissions: ``cloudformation:DescribeStacks`` and, of ``iot:``,
 ``DescribeEndpoint``, ``ListThingPrincipals``, ``CreateThing``, ``CreateCertificateFromCsr``,
 ``ListCertificates``, ``DescribeCertificate``, ``ListAttachedPolicies``, ``AttachPolicy``,
 ``AttachThingPrincipal``, ``ListThingGroupsForThing``, ``AddThingToThingGroup`` and
-``UpdateCertificate``.
+``UpdateCertificate``; for customers also ``ListTargetsForPolicy``, ``GetPolicy``,
+``CreatePolicy``, ``CreatePolicyVersion``, ``ListPolicyVersions`` and ``DeletePolicyVersion``.
 """
 
 import contextlib
@@ -33,7 +38,7 @@ import click
 from botocore.config import Config
 
 from contracts import names
-from device import aws, certificates, cli, fleet, identity
+from device import aws, certificates, cli, customers, fleet, identity
 from device.certificates import Certificate, Journal
 from device.errors import AwsError, DeviceError, ExitStatus, IdentityError
 from device.identity import Device, Identity
@@ -47,7 +52,11 @@ ONCE = Config(retries={"total_max_attempts": 1})
 
 
 def provision(
-    environment: aws.AwsEnvironment, thing_name: str, report: Callable[[str], None]
+    environment: aws.AwsEnvironment,
+    thing_name: str,
+    report: Callable[[str], None],
+    *,
+    customer: str | None = None,
 ) -> Identity:
     """Make the identity of ``thing_name`` complete, here and in AWS IoT.
 
@@ -55,13 +64,14 @@ def provision(
         environment: Where the thing belongs; its ``root`` holds ``certs``.
         thing_name: As AWS IoT allows it.
         report: Called with a line of text for each thing that changed.
+        customer: Make that customer's identity instead, as ``names.check_customer`` allows it.
 
     Raises:
         AwsError: The environment is not ready, refuses, or has the thing in a state that only
             a person may change.
         IdentityError: What is in the folder is broken, or in use by another run.
     """
-    return Provisioner(environment).provision(thing_name, report)
+    return Provisioner(environment).provision(thing_name, report, customer=customer)
 
 
 class Provisioner:
@@ -79,10 +89,13 @@ class Provisioner:
         self._iot = environment.session.client("iot")
         self._iot_once = environment.session.client("iot", config=ONCE)
 
-    def provision(self, thing_name: str, report: Callable[[str], None]) -> Identity:
+    def provision(
+        self, thing_name: str, report: Callable[[str], None], *, customer: str | None = None
+    ) -> Identity:
         """As the function of this name."""
         environment = self._environment
-        folder = identity.folder_of(environment.name, thing_name, environment.root)
+        name = names.client_id(thing_name, customer)
+        folder = identity.folder_of(environment.name, name, environment.root)
         identity.make_folder(folder, environment.root)
         run = _Provisioning(
             environment=environment,
@@ -90,6 +103,7 @@ class Provisioner:
             iot=self._iot,
             iot_once=self._iot_once,
             thing_name=thing_name,
+            customer=customer,
             folder=folder,
             report=report,
         )
@@ -119,7 +133,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 class _Provisioning:
-    """One run for one thing. Each step may be repeated; their order is what makes it safe."""
+    """One run for one identity. Each step may be repeated; their order is what makes it safe."""
 
     def __init__(
         self,
@@ -129,12 +143,17 @@ class _Provisioning:
         iot: "IoTClient",
         iot_once: "IoTClient",
         thing_name: str,
+        customer: str | None,
         folder: Path,
         report: Callable[[str], None],
     ) -> None:
         self._environment = environment
         self._broker = broker
         self._thing_name = thing_name
+        self._customer = customer
+        self._name = names.client_id(thing_name, customer)
+        self._what = f"thing {thing_name}" + (f", customer {customer}," if customer else "")
+        self._policy_name = names.policy_name(environment.name, thing_name, customer)
         self._folder = folder
         self._report = report
         self._iot = iot
@@ -145,7 +164,7 @@ class _Provisioning:
         principals = self._principals()
         if certificate is None:
             self._check_unclaimed(principals)
-            certificate = certificates.issue(self._iot_once, self._folder, self._thing_name)
+            certificate = certificates.issue(self._iot_once, self._folder, self._name)
             self._report(f"certificate {certificate.certificate_id}: issued, not active yet")
         self._register(certificate, principals)
         self._write_files(certificate)
@@ -197,7 +216,7 @@ class _Provisioning:
         description = found["certificateDescription"]
         if description["status"] != "ACTIVE" and not unfinished:
             raise AwsError(
-                f"expected certificate {known.certificate_id} of {self._thing_name} to be ACTIVE, "
+                f"expected certificate {known.certificate_id} of {self._name} to be ACTIVE, "
                 f"got {description['status']}: someone has deactivated it; if that was a mistake, "
                 "run aws iot update-certificate --new-status ACTIVE --certificate-id "
                 f"{known.certificate_id}",
@@ -238,22 +257,40 @@ class _Provisioning:
             return None
 
     def _check_unclaimed(self, principals: list[str] | None) -> None:
-        """A thing's certificate was made where its key is: a second one is a second device."""
-        if principals:
-            held = ", ".join(arn.rpartition("/")[2] for arn in principals)
+        """A certificate was made where its key is: a second one is a second device."""
+        others = self._alike(principals or [])
+        if others:
+            held = ", ".join(arn.rpartition("/")[2] for arn in others)
             raise AwsError(
-                f"expected thing {self._thing_name} to have no certificate, got {held}, whose key "
+                f"expected {self._what} to have no certificate, got {held}, whose key "
                 f"is not in {self._folder}; copy the identity from the machine that has it, take "
                 "another name, or run aws iot detach-thing-principal and deactivate that one",
                 ExitStatus.CONFLICT,
             )
+
+    def _alike(self, principals: list[str]) -> list[str]:
+        """Those certificates of the thing that are for what this identity is for."""
+        iot, environment = self._iot, self._environment.name
+        if self._customer is None:
+            return [arn for arn in principals if not customers.is_customers(iot, environment, arn)]
+        pages = iot.get_paginator("list_targets_for_policy").paginate(policyName=self._policy_name)
+        try:
+            carriers = [target for page in pages for target in page["targets"]]
+        except iot.exceptions.ResourceNotFoundException:
+            return []
+        return [arn for arn in principals if arn in carriers]
 
     def _register(self, certificate: Certificate, principals: list[str] | None) -> None:
         iot, thing_name, arn = self._iot, self._thing_name, certificate.certificate_arn
         if principals is None:
             iot.create_thing(thingName=thing_name)
             self._report(f"thing {thing_name}: created")
-        policy_name = names.device_policy_name(self._environment.name)
+        policy_name = self._policy_name
+        if self._customer is not None:
+            document = customers.policy_document(
+                self._environment.name, thing_name, self._customer, arn.partition(":cert/")[0]
+            )
+            customers.ensure_policy(iot, policy_name, document, self._report)
         attached = iot.get_paginator("list_attached_policies").paginate(target=arn)
         if policy_name not in [p["policyName"] for page in attached for p in page["policies"]]:
             with self._part_of_stack("policy", policy_name):
@@ -291,6 +328,7 @@ class _Provisioning:
             port=self._broker.port,
             certificate_id=certificate.certificate_id,
             certificate_arn=certificate.certificate_arn,
+            customer=self._customer,
         )
         wanted = {
             identity.CERTIFICATE_FILE: certificate.certificate_pem.encode(),
@@ -320,8 +358,11 @@ _PARTS = (identity.KEY_FILE, identity.CERTIFICATE_FILE, identity.CA_FILE)
     metavar="CSV",
     help="Provision every thing of the column thing_name.",
 )
+@cli.customer_option("Provision this customer of THING, for its own sub-topics only.")
 @click.argument("thing_name", metavar="THING", required=False, callback=cli.thing_name)
-def main(environment: str, thing_name: str | None, *, table: TextIO | None) -> None:
+def main(
+    environment: str, thing_name: str | None, *, customer: str | None, table: TextIO | None
+) -> None:
     """Give THING its identity: key, certificate, registration, and a folder under certs/.
 
     Prints the folder. Run again, it completes what was interrupted, mends what is missing,
@@ -330,21 +371,24 @@ def main(environment: str, thing_name: str | None, *, table: TextIO | None) -> N
     if (thing_name is None) == (table is None):
         raise click.UsageError("expected either THING or --from CSV")
     if table is not None:
+        if customer is not None:
+            raise click.UsageError("expected --customer with THING, got it with --from")
         _provision_table(environment, table)
     elif thing_name is not None:
-        _provision_one(environment, thing_name)
+        cli.check_customer(environment, thing_name, customer)
+        _provision_one(environment, thing_name, customer)
 
 
-def _provision_one(environment: str, thing_name: str) -> None:
+def _provision_one(environment: str, thing_name: str, customer: str | None) -> None:
     changes = []
 
     def report(change: str) -> None:
         changes.append(change)
         cli.say(change)
 
-    made = provision(aws.session_for(environment), thing_name, report)
+    made = provision(aws.session_for(environment), thing_name, report, customer=customer)
     if not changes:
-        cli.say(f"{thing_name} is provisioned already; nothing changed")
+        cli.say(f"{made.device.client_id} is provisioned already; nothing changed")
     click.echo(str(made.folder))
 
 

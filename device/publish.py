@@ -34,7 +34,6 @@ from contracts import Contract, names
 from device import cli, identity, mqtt, readings
 from device.check import ReadingCheck, ReadingError
 from device.errors import DeviceError, ExitStatus, SpoolFull
-from device.identity import Identity
 from device.progress import Progress
 from device.readings import Payload, Source, Unusable
 from device.simulator import Simulator
@@ -249,6 +248,7 @@ class Publisher:
 @click.command(cls=cli.Command)
 @click.option("--env", "environment", help="Environment of the identity; goes with --thing.")
 @click.option("--thing", "thing_name", help="Thing whose identity is in certs/ENV/THING.")
+@cli.customer_option("Publish as this customer of the thing, with its own identity.")
 @click.option(
     "--identity",
     "folder",
@@ -297,6 +297,7 @@ def main(
     *,
     environment: str | None,
     thing_name: str | None,
+    customer: str | None,
     folder: Path | None,
     channel: str,
     count: int | None,
@@ -320,7 +321,7 @@ def main(
         raise click.UsageError("expected --file or --message, got both")
     if (file is not None or messages) and (count is not None or seed is not None):
         raise click.UsageError("--count and --seed are the simulator's; drop them or the input")
-    own = identity.load(_folder(environment, thing_name, folder))
+    own = identity.load(_folder(environment, thing_name, customer, folder))
     total: int | None = None
     try:
         contract = contracts.load(channel)
@@ -351,7 +352,7 @@ def main(
         sink = device.open(
             own,
             channel=channel,
-            topic=_plain_topic(own, channel) if broker else None,
+            topic=own.device.topic(channel) if broker else None,
             check=False,
             pack=pack,
             max_linger_seconds=max_linger_seconds,
@@ -371,15 +372,19 @@ def main(
     context.exit(result.status())
 
 
-def _folder(environment: str | None, thing_name: str | None, folder: Path | None) -> Path:
-    if folder is not None and environment is None and thing_name is None:
+def _folder(
+    environment: str | None, thing_name: str | None, customer: str | None, folder: Path | None
+) -> Path:
+    if folder is not None and (environment, thing_name, customer) == (None, None, None):
         return folder
     if folder is not None or environment is None or thing_name is None:
         raise click.UsageError("expected --env and --thing, or --identity")
     try:
-        return identity.folder_of(environment, names.check_thing_name(thing_name))
+        names.check_thing_name(thing_name)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    cli.check_customer(environment, thing_name, customer)
+    return identity.folder_of(environment, names.client_id(thing_name, customer))
 
 
 def _from_file(
@@ -398,10 +403,6 @@ def _simulator(contract: Contract, seed: int | None) -> Simulator:
     # What it cannot make up, it never can: say so before connecting.
     Simulator(contract, seed=seed, clock=time.time).reading()
     return Simulator(contract, seed=seed, clock=time.time)
-
-
-def _plain_topic(own: Identity, channel: str) -> str:
-    return names.topic(own.device.environment, own.device.thing_name, channel)
 
 
 def _report(result: Result, output_format: str, *, kept: bool) -> None:

@@ -1,32 +1,45 @@
 """Take a thing's certificates out of use: ``python -m device.revoke --env ENV THING``.
 
-Every certificate of the thing is revoked, from wherever it was used; then its live connection is
-ended. AWS IoT ends the connections of a revoked certificate by itself within minutes; an endpoint
-that cannot end one at once is told of, and changes nothing in that. ``--delete`` goes on to
-detach and delete the certificates and the thing. Interrupted, run it again.
+Every certificate of the thing is revoked, its customers' among them, from wherever it was used;
+then live connections are ended. AWS IoT ends the connections of a revoked certificate by itself
+within minutes; an endpoint that cannot end one at once is told of, and changes nothing in that.
+``--delete`` goes on to detach and delete the certificates, the customers' policies and the thing.
+``--customer NAME`` does so for one customer of the thing only. Interrupted, run it again.
 
 The identity's folder is left where it is: what was revoked there identifies nobody.
 
 The credentials need, of ``iot:``, ``DescribeEndpoint``, ``DescribeThing``,
-``ListThingPrincipals``, ``DescribeCertificate``, ``UpdateCertificate`` and ``DeleteConnection``;
-for ``--delete`` also ``UpdateThing``, ``ListAttachedPolicies``, ``DetachPolicy``,
-``ListPrincipalThings``, ``DetachThingPrincipal``, ``DeleteCertificate`` and ``DeleteThing``.
+``ListThingPrincipals``, ``ListPolicies``, ``ListTargetsForPolicy``, ``DescribeCertificate``,
+``UpdateCertificate`` and ``DeleteConnection``; for ``--delete`` also ``UpdateThing``,
+``ListAttachedPolicies``, ``DetachPolicy``, ``ListPrincipalThings``, ``DetachThingPrincipal``,
+``DeleteCertificate``, ``ListPolicyVersions``, ``DeletePolicyVersion``, ``DeletePolicy`` and
+``DeleteThing``.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from device import aws, cli, retirement
+from contracts import names
+from device import aws, cli, customers, retirement
+from device.customers import CustomerPolicy
 from device.errors import AwsError, ExitStatus
+
+if TYPE_CHECKING:  # the stubs are a development requirement
+    from mypy_boto3_iot import IoTClient
 
 # Attribute of a thing that is being deleted: the certificate that is being detached from it.
 _RETIRING = "retiring"
 
 
-def certificates_of(environment: aws.AwsEnvironment, thing_name: str) -> list[str]:
-    """ARNs of the thing's certificates, one that an interrupted run has detached included.
+def certificates_of(
+    environment: aws.AwsEnvironment, thing_name: str, customer: str | None = None
+) -> list[str]:
+    """ARNs of the thing's certificates, or of one customer's of it.
+
+    One that an interrupted run has detached is among them.
 
     Raises:
         AwsError: There is no such thing, or it could not be looked up.
@@ -41,12 +54,19 @@ def certificates_of(environment: aws.AwsEnvironment, thing_name: str) -> list[st
                 f"python -m device.list --env {environment.name}",
                 ExitStatus.CONFLICT,
             ) from None
-        pages = iot.get_paginator("list_thing_principals").paginate(thingName=thing_name)
-        arns = {arn for page in pages for arn in page["principals"] if ":cert/" in arn}
-        if _RETIRING in thing["attributes"]:
+        arns = set()
+        if customer is None:
+            pages = iot.get_paginator("list_thing_principals").paginate(thingName=thing_name)
+            arns |= {arn for page in pages for arn in page["principals"]}
+        for policy in _policies(iot, environment, thing_name, customer):
+            # An interrupted provisioning may not have attached it to the thing.
+            targets = iot.get_paginator("list_targets_for_policy")
+            for found in targets.paginate(policyName=policy.policy_name):
+                arns |= set(found["targets"])
+        if thing["attributes"].get(_RETIRING):
             owner = thing["thingArn"].partition(":thing/")[0]
             arns.add(f"{owner}:cert/{thing['attributes'][_RETIRING]}")
-        return sorted(arns)
+        return sorted(arn for arn in arns if ":cert/" in arn)
 
 
 def revoke(
@@ -56,29 +76,63 @@ def revoke(
     report: Callable[[str], None],
     *,
     delete: bool,
+    customer: str | None = None,
 ) -> None:
-    """Revoke the certificates, end the thing's connection and, to ``delete``, remove them all.
+    """Revoke the certificates, end their connections and, to ``delete``, remove them all.
+
+    Args:
+        environment: Where the thing belongs.
+        thing_name: Whose they are; deleted too, unless it is about a customer.
+        certificate_arns: What ``certificates_of`` gives.
+        report: Called with a line of text for each thing that changed.
+        delete: Go on to delete certificates, customers' policies and the thing.
+        customer: Only that customer's connection and policy.
 
     Raises:
         AwsError: AWS IoT refuses.
     """
     iot = environment.session.client("iot")
     with aws.explained(environment.name):
-        # All of them before anything else: from here on nobody can connect as this thing.
+        policies = _policies(iot, environment, thing_name, customer)
+        # All of them before anything else: from here on nobody can connect with these.
         for arn in certificate_arns:
             retirement.deactivate(iot, arn, "REVOKED", report)
-        _disconnect(environment, thing_name, report)
-        if delete:
-            for arn in certificate_arns:
-                # Once detached it could not be found again, were this run to end there.
-                retiring = {_RETIRING: arn.rpartition("/")[2]}
-                iot.update_thing(
-                    thingName=thing_name,
-                    attributePayload={"attributes": retiring, "merge": True},
-                )
-                retirement.retire(iot, arn, report)
+        if customer is None:
+            _disconnect(environment, thing_name, report)
+        for policy in policies:
+            _disconnect(environment, names.client_id(thing_name, policy.customer), report)
+        if not delete:
+            return
+        for arn in certificate_arns:
+            # Once detached it could not be found again, were this run to end there.
+            _note_retiring(iot, thing_name, arn.rpartition("/")[2])
+            retirement.retire(iot, arn, report)
+        for policy in policies:
+            customers.delete_policy(iot, policy.policy_name, report)
+        if customer is None:
             iot.delete_thing(thingName=thing_name)
             report(f"thing {thing_name}: deleted")
+        else:
+            _note_retiring(iot, thing_name, "")
+
+
+def _policies(
+    iot: "IoTClient", environment: aws.AwsEnvironment, thing_name: str, customer: str | None
+) -> list[CustomerPolicy]:
+    """The policies of the thing's customers, or of one of them."""
+    return [
+        policy
+        for policy in customers.policies(iot, environment.name)
+        if policy.thing_name == thing_name and customer in (None, policy.customer)
+    ]
+
+
+def _note_retiring(iot: "IoTClient", thing_name: str, certificate_id: str) -> None:
+    """Have the thing remember which certificate is being detached; empty: none is."""
+    attributes = {_RETIRING: certificate_id}
+    iot.update_thing(
+        thingName=thing_name, attributePayload={"attributes": attributes, "merge": True}
+    )
 
 
 def _disconnect(
@@ -111,24 +165,29 @@ _NOT_CONNECTED = "ResourceNotFoundException"
 @click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
 @click.option("--delete", is_flag=True, help="Delete the certificates and the thing, too.")
 @click.option("--yes", is_flag=True, help="Do not ask; for scripts.")
+@cli.customer_option("Only this customer of THING; the thing and its others stay.")
 @click.argument("thing_name", metavar="THING", callback=cli.thing_name)
-def main(environment: str, thing_name: str, *, delete: bool, yes: bool) -> None:
-    """Revoke every certificate of THING, and end its connection.
+def main(
+    environment: str, thing_name: str, *, delete: bool, yes: bool, customer: str | None
+) -> None:
+    """Revoke every certificate of THING, its customers' too, and end their connections.
 
     Asks first. Prints the ids of the certificates, one a line.
     """
+    cli.check_customer(environment, thing_name, customer)
     opened = aws.session_for(environment)
-    arns = certificates_of(opened, thing_name)
+    arns = certificates_of(opened, thing_name, customer)
     ids = [arn.rpartition("/")[2] for arn in arns]
     if not yes:
         what = "Revoke and delete" if delete else "Revoke"
+        name = names.client_id(thing_name, customer)
         held = ", ".join(ids) or "no certificate"
         click.confirm(
-            f"{what} {thing_name} in {environment}, account {opened.account} ({held})?",
+            f"{what} {name} in {environment}, account {opened.account} ({held})?",
             abort=True,
             err=True,
         )
-    revoke(opened, thing_name, arns, cli.say, delete=delete)
+    revoke(opened, thing_name, arns, cli.say, delete=delete, customer=customer)
     for certificate_id in ids:
         click.echo(certificate_id)
 

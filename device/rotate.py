@@ -1,10 +1,10 @@
 """Give a device a new key and certificate: ``python -m device.rotate --env ENV THING``.
 
 The new pair is made beside the old one, and proven: it connects, and publishes to
-``dt/{env}/{thing}/_proof``, which the policy allows and no rule reads, so that no data is made.
-Only then the identity is switched over, in one rename, and the old certificate is deactivated,
-detached and deleted. Interrupted anywhere, the identity works, with the old certificate or with
-the new one; run it again, and it completes.
+``dt/{env}/{thing}/_proof`` (and ``/{customer}``), which the policy allows and no rule reads, so
+that no data is made. Only then the identity is switched over, in one rename, and the old
+certificate is deactivated, detached and deleted. Interrupted anywhere, the identity works, with the
+old certificate or with the new one; run it again, and it completes.
 
 After a rotation ``private.key``, ``certificate.pem`` and ``device.json`` are symbolic links
 through ``current``, the folder of the pair in use: what replaces ``current`` replaces all three
@@ -45,7 +45,11 @@ _PROOF_PAUSE_SECONDS = 3.0
 
 
 def rotate(
-    environment: aws.AwsEnvironment, thing_name: str, report: Callable[[str], None]
+    environment: aws.AwsEnvironment,
+    thing_name: str,
+    report: Callable[[str], None],
+    *,
+    customer: str | None = None,
 ) -> Identity:
     """Replace key and certificate of ``thing_name``, here and in AWS IoT.
 
@@ -53,6 +57,7 @@ def rotate(
         environment: Where the thing belongs; its ``root`` holds ``certs``.
         thing_name: Provisioned on this machine.
         report: Called with a line of text for each thing that changed.
+        customer: Replace that customer's instead.
 
     Raises:
         AwsError: The environment is not ready, or refuses.
@@ -60,7 +65,8 @@ def rotate(
         ConnectionFailed: The new certificate did not prove itself; the old one is in use.
     """
     environment.check_stack()
-    folder = identity.folder_of(environment.name, thing_name, environment.root)
+    name = names.client_id(thing_name, customer)
+    folder = identity.folder_of(environment.name, name, environment.root)
     if not folder.is_dir():
         identity.load(folder)  # says what to do
     with only_one(folder), aws.explained(environment.name):
@@ -124,9 +130,9 @@ class _Rotation:
             slot / certificates.JOURNAL_FILE
         ).exists():
             return identity.load(slot)
-        issued = certificates.issue(self._iot_once, slot, device.thing_name)
+        issued = certificates.issue(self._iot_once, slot, device.client_id)
         self._report(f"certificate {issued.certificate_id}: issued, not active yet")
-        policy_name = names.device_policy_name(self._environment.name)
+        policy_name = names.policy_name(device.environment, device.thing_name, device.customer)
         self._iot.attach_policy(policyName=policy_name, target=issued.certificate_arn)
         self._iot.attach_thing_principal(
             thingName=device.thing_name,
@@ -150,7 +156,7 @@ class _Rotation:
         return identity.load(slot)
 
     def _prove(self, new: Identity) -> None:
-        topic = names.proof_topic(self._environment.name, new.device.thing_name)
+        topic = new.device.proof_topic
         for attempt in range(1, _PROOF_ATTEMPTS + 1):
             try:
                 with mqtt.Connection(new) as connection:
@@ -189,14 +195,17 @@ class _Rotation:
 
 @click.command(cls=cli.Command)
 @click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
+@cli.customer_option("Rotate the identity of this customer of THING.")
 @click.argument("thing_name", metavar="THING", callback=cli.thing_name)
-def main(environment: str, thing_name: str) -> None:
+def main(environment: str, thing_name: str, *, customer: str | None) -> None:
     """Give THING a new key and certificate, and retire the old ones.
 
     The new certificate must connect and publish before it is relied on. Stop a publisher that
     uses the identity first. Interrupted, run it again: it completes. Prints the folder.
     """
-    click.echo(str(rotate(aws.session_for(environment), thing_name, cli.say).folder))
+    cli.check_customer(environment, thing_name, customer)
+    rotated = rotate(aws.session_for(environment), thing_name, cli.say, customer=customer)
+    click.echo(str(rotated.folder))
 
 
 if __name__ == "__main__":

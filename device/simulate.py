@@ -23,7 +23,7 @@ from typing import Protocol
 import click
 
 import contracts
-from contracts import Contract, names
+from contracts import Contract
 from device import cli, identity, mqtt
 from device.errors import ConnectionFailed, DeviceError, ExitStatus, IdentityError
 from device.identity import Identity
@@ -190,9 +190,7 @@ class Simulation:
         except DeviceError as error:
             self._fail(error)
             return None
-        topic = names.basic_ingest_topic(
-            own.device.environment, own.device.thing_name, self._contract.channel
-        )
+        topic = own.device.basic_ingest_topic(self._contract.channel)
         return _Simulated(connection, topic, Simulator(self._contract, seed=seed, clock=time.time))
 
     def _fail(self, error: DeviceError) -> None:

@@ -54,9 +54,17 @@ def stages(*, connect: bool, send: bool) -> tuple[Stage, ...]:
     show_default=True,
     help="Of the report on stdout; json is one object a line.",
 )
+@cli.customer_option("Look at this customer's identity and messages.")
 @click.argument("thing_name", metavar="THING", callback=cli.thing_name)
 def main(
-    environment: str, thing_name: str, *, channel: str, send: bool, no_connect: bool, format_: str
+    environment: str,
+    thing_name: str,
+    *,
+    channel: str,
+    send: bool,
+    no_connect: bool,
+    format_: str,
+    customer: str | None,
 ) -> None:
     """Find out why THING's messages do not appear.
 
@@ -67,7 +75,8 @@ def main(
     """
     if send and no_connect:
         raise click.UsageError("expected --send or --no-connect, got both")
-    context = Context(environment, thing_name, channel, PROJECT_ROOT)
+    cli.check_customer(environment, thing_name, customer)
+    context = Context(environment, thing_name, channel, PROJECT_ROOT, customer)
     chosen = stages(connect=not no_connect, send=send)
     failed = []
     for finding in examine(context, chosen):

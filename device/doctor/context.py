@@ -35,13 +35,14 @@ class S3Object:
 
 @dataclass
 class Context:
-    """One device of one environment.
+    """One identity of one environment.
 
     Attributes:
         environment_name: As in ``cdk.json``.
         thing_name: Whose messages do not appear.
         channel: Name of the contract.
         root: The project's folder.
+        customer: Whose, if not the thing's own.
         environment: Set by the check that opens it; None while there are no credentials.
     """
 
@@ -49,12 +50,18 @@ class Context:
     thing_name: str
     channel: str
     root: Path
+    customer: str | None = None
     environment: aws.AwsEnvironment | None = None
 
     @property
     def folder(self) -> Path:
         """Where the identity is."""
-        return identity.folder_of(self.environment_name, self.thing_name, self.root)
+        return identity.folder_of(self.environment_name, self.client_id, self.root)
+
+    @property
+    def client_id(self) -> str:
+        """What the device must connect as."""
+        return names.client_id(self.thing_name, self.customer)
 
     @property
     def device(self) -> Device:
@@ -72,12 +79,14 @@ class Context:
     @property
     def topic(self) -> str:
         """Where the device publishes: through Basic Ingest, as ``device.publish`` does."""
-        return names.basic_ingest_topic(self.environment_name, self.thing_name, self.channel)
+        return names.basic_ingest_topic(
+            self.environment_name, self.thing_name, self.channel, self.customer
+        )
 
     @property
     def plain_topic(self) -> str:
         """The same as rules and rows see it."""
-        return names.topic(self.environment_name, self.thing_name, self.channel)
+        return names.topic(self.environment_name, self.thing_name, self.channel, self.customer)
 
     def command(self, arguments: str) -> str:
         """A command of the AWS CLI that reaches this environment."""
@@ -85,9 +94,19 @@ class Context:
         return f"run {local if self.environment_name == aws.LOCAL else ''}aws {arguments}"
 
     @property
+    def options(self) -> str:
+        """What names the identity to the commands."""
+        return identity.options(self.environment_name, self.thing_name, self.customer)
+
+    @property
     def provision(self) -> str:
         """What mends an identity."""
-        return f"run python -m device.provision --env {self.environment_name} {self.thing_name}"
+        return f"run python -m device.provision {self.options}"
+
+    @property
+    def mend_policy(self) -> str:
+        """What mends the identity's policy: the stack's, or that of a customer."""
+        return self.deploy if self.customer is None else self.provision
 
     @property
     def deploy(self) -> str:

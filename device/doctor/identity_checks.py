@@ -31,9 +31,10 @@ def files(context: Context) -> str:
     if (context.folder / certificates.JOURNAL_FILE).exists():
         raise Failed("provisioning was interrupted", context.provision)
     device = identity.read_device(context.folder)
-    if (device.environment, device.thing_name) != (context.environment_name, context.thing_name):
+    found = (device.environment, device.thing_name, device.customer)
+    if found != (context.environment_name, context.thing_name, context.customer):
         raise Failed(
-            f"device.json is of {device.thing_name} in {device.environment}",
+            f"device.json is of {device.client_id} in {device.environment}",
             "move the folder to where its device.json says",
         )
     for path in (
@@ -78,7 +79,7 @@ def dates(context: Context) -> str:
     if now >= ends:
         raise Failed(
             f"the certificate has expired on {ends:%Y-%m-%d}",
-            f"run python -m device.rotate --env {context.environment_name} {context.thing_name}",
+            f"run python -m device.rotate {context.options}",
         )
     return f"valid until {ends:%Y-%m-%d}"
 
@@ -239,8 +240,8 @@ def thing(context: Context) -> str:
 
 
 def policy(context: Context) -> str:
-    """The environment's device policy is attached to the certificate."""
-    expected = names.device_policy_name(context.environment_name)
+    """The device's policy, or the customer's, is attached to the certificate."""
+    expected = names.policy_name(context.environment_name, context.thing_name, context.customer)
     attached = _policy_names(context)
     if expected not in attached:
         raise Failed(
@@ -252,21 +253,23 @@ def policy(context: Context) -> str:
 
 
 def client_id(context: Context) -> str:
-    """The policy lets the device connect under the thing's name."""
-    arn = f"client/{context.thing_name}"
+    """The policy lets the device connect under its client id."""
+    arn = f"client/{context.client_id}"
     if not _authorized(context, "CONNECT", arn):
         raise Failed(
-            f"the certificate's policies do not allow client id {context.thing_name}",
-            context.deploy,
+            f"the certificate's policies do not allow client id {context.client_id}",
+            context.mend_policy,
         )
-    return f"the policy allows {context.thing_name}"
+    return f"the policy allows {context.client_id}"
 
 
 def topic(context: Context) -> str:
     """The policy lets the device publish where the rule reads."""
     for allowed in (context.topic, context.plain_topic):
         if not _authorized(context, "PUBLISH", f"topic/{allowed}"):
-            raise Failed(f"the certificate's policies do not allow topic {allowed}", context.deploy)
+            raise Failed(
+                f"the certificate's policies do not allow topic {allowed}", context.mend_policy
+            )
     return f"the policy allows {context.plain_topic}"
 
 
@@ -278,12 +281,13 @@ def connect(context: Context) -> str:
 
 def publish(context: Context) -> str:
     """The broker takes a message, to a topic that nobody reads."""
-    where = names.proof_topic(context.environment_name, context.thing_name)
+    where = context.device.proof_topic
     with mqtt.Connection(context.identity) as connection:
         delivery = connection.publish(where, b"").result()
     if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
         raise Failed(
-            f"the broker did not take a message to {where}: {delivery.reason}", context.deploy
+            f"the broker did not take a message to {where}: {delivery.reason}",
+            context.mend_policy,
         )
     return f"the broker took a message to {where}, which nobody keeps"
 
@@ -312,7 +316,7 @@ def _authorized(context: Context, action: str, resource: str) -> bool:
     try:
         answer = context.client("iot").test_authorization(
             principal=context.device.certificate_arn,
-            clientId=context.thing_name,
+            clientId=context.client_id,
             authInfos=[{"actionType": action, "resources": [arn]}],
         )
     except ClientError:
@@ -321,7 +325,7 @@ def _authorized(context: Context, action: str, resource: str) -> bool:
             json.loads(iot.get_policy(policyName=name)["policyDocument"])
             for name in _policy_names(context)
         ]
-        values = policies.variables(context.thing_name, _things(context))
+        values = policies.variables(context.client_id, _things(context))
         return policies.allows(documents, f"iot:{action.title()}", arn, values)
     return all(result["authDecision"] == "ALLOWED" for result in answer["authResults"])
 

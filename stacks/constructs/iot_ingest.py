@@ -13,9 +13,6 @@ from constructs import Construct
 from contracts import names
 from stacks.acknowledgements import acknowledge_wildcards
 
-# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#iot-security-identity-limits
-_MAX_POLICY_CHARACTERS = 2048
-
 # IoT Core fills it in for a certificate that is attached to the thing named by the client id.
 _THING = "${iot:Connection.Thing.ThingName}"
 
@@ -44,12 +41,7 @@ class DeviceAccess(Construct):
         super().__init__(scope, construct_id)
         self.policy_name = names.device_policy_name(environment)
         self.thing_group_name = names.thing_group_name(environment)
-        topics = [
-            build(environment, _THING, channel)
-            for channel in channels
-            for build in (names.topic, names.basic_ingest_topic)
-        ]
-        topics.append(names.proof_topic(environment, _THING))
+        topics = names.publish_topics(environment, _THING, channels)
         document = {
             "Version": "2012-10-17",
             "Statement": [
@@ -182,8 +174,8 @@ def _check_length(document: object, channels: Sequence[str]) -> None:
         (Aws.ACCOUNT_ID, "123456789012"),
     ):
         text = text.replace(token, longest)
-    if len(text) > _MAX_POLICY_CHARACTERS:
+    if len(text) > names.MAX_POLICY_CHARACTERS:
         raise ValueError(
-            f"expected a device policy of at most {_MAX_POLICY_CHARACTERS} characters, got "
+            f"expected a device policy of at most {names.MAX_POLICY_CHARACTERS} characters, got "
             f"{len(text)} for {len(channels)} channels; shorten or remove contracts"
         )

@@ -63,7 +63,8 @@ def connected(folder: Path, *, client_id: str | None = None) -> Iterator[Client]
     device = json.loads((folder / "device.json").read_text())
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2,
-        client_id=client_id or device["thing_name"],
+        client_id=client_id
+        or ".".join(filter(None, (device["thing_name"], device.get("customer")))),
         protocol=mqtt.MQTTv5,
     )
     client.tls_set(

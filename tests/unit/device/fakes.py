@@ -69,6 +69,7 @@ class FakeIot:
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)  # of things
     groups: dict[str, set[str]] = field(default_factory=lambda: {"dev_devices": set()})
     policies: dict[str, set[str]] = field(default_factory=lambda: {"dev_device": set()})
+    documents: dict[str, dict[str, str]] = field(default_factory=dict)  # policy, version: text
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     indexed: list[dict[str, Any]] | None = None  # None: fleet indexing is off
     endpoint: str = "abc-ats.iot.eu-central-1.amazonaws.com"
@@ -166,6 +167,51 @@ class FakeIot:
         del self.certificates[arguments["certificateId"]]
         self.steps.tick()
 
+    def get_policy(self, **arguments: Any) -> dict[str, Any]:
+        self._called("describe_policy", **arguments)
+        if arguments["policyName"] not in self.policies:
+            raise NotFoundError("GetPolicy")
+        return {"policyDocument": list(self.documents[arguments["policyName"]].values())[-1]}
+
+    def create_policy(self, **arguments: Any) -> None:
+        self._called("create_policy", **arguments)
+        self.policies[arguments["policyName"]] = set()
+        self.documents[arguments["policyName"]] = {"1": arguments["policyDocument"]}
+        self.steps.tick()
+
+    def create_policy_version(self, **arguments: Any) -> None:
+        self._called("create_policy_version", **arguments)
+        versions = self.documents[arguments["policyName"]]
+        assert arguments["setAsDefault"]
+        assert len(versions) < 5
+        versions[str(int(max(versions, key=int)) + 1)] = arguments["policyDocument"]
+        self.steps.tick()
+
+    def list_policy_versions(self, **arguments: Any) -> dict[str, Any]:
+        self._called("list_policy_versions", **arguments)
+        if arguments["policyName"] not in self.policies:
+            raise NotFoundError("ListPolicyVersions")
+        versions = list(self.documents[arguments["policyName"]])
+        return {
+            "policyVersions": [
+                {"versionId": version, "isDefaultVersion": version == versions[-1]}
+                for version in versions
+            ]
+        }
+
+    def delete_policy_version(self, **arguments: Any) -> None:
+        self._called("delete_policy_version", **arguments)
+        del self.documents[arguments["policyName"]][arguments["policyVersionId"]]
+        self.steps.tick()
+
+    def delete_policy(self, **arguments: Any) -> None:
+        self._called("delete_policy", **arguments)
+        name = arguments["policyName"]
+        if self.policies[name] or len(self.documents[name]) > 1:
+            raise ConflictError("DeletePolicy")
+        del self.policies[name], self.documents[name]
+        self.steps.tick()
+
     def describe_thing(self, **arguments: Any) -> dict[str, Any]:
         self._called("describe_thing", **arguments)
         name = arguments["thingName"]
@@ -216,7 +262,11 @@ class FakeIot:
                 if arguments["thingGroupName"] not in self.groups:
                     raise NotFoundError("ListThingsInThingGroup")
                 yield {"things": sorted(self.groups[arguments["thingGroupName"]])}
+            case "list_policies":
+                yield {"policies": [{"policyName": name} for name in sorted(self.policies)]}
             case "list_targets_for_policy":
+                if arguments["policyName"] not in self.policies:
+                    raise NotFoundError("ListTargetsForPolicy")
                 yield {"targets": sorted(self.policies[arguments["policyName"]])}
             case "list_attached_policies":
                 names = [n for n, held in self.policies.items() if arguments["target"] in held]

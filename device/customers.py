@@ -1,0 +1,147 @@
+"""The policies of a thing's customers: one for each, made by provisioning, gone with the thing.
+
+A customer has a client id of its own, so that it does not cut the thing's connection. The thing's
+name is a policy variable only where the client id is that name, or where the certificate is
+attached exclusively: so these policies have no variables but names, and allow exactly one client
+id and that customer's topics.
+
+See https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import contracts
+from contracts import names
+from device.errors import AwsError, ExitStatus
+
+if TYPE_CHECKING:  # the stubs are a development requirement
+    from mypy_boto3_iot import IoTClient
+
+# A policy that was detached a moment ago cannot be deleted yet, for up to five minutes.
+# https://docs.aws.amazon.com/iot/latest/apireference/API_DeletePolicy.html
+_DELETE_ATTEMPTS = 10
+_DELETE_PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerPolicy:
+    """The IoT policy of one customer of one thing."""
+
+    policy_name: str
+    thing_name: str
+    customer: str
+
+
+def policy_document(environment: str, thing_name: str, customer: str, owner: str) -> str:
+    """What a customer may do: be itself, and publish to its own topics, of every channel.
+
+    Args:
+        environment: Second level of the topics.
+        thing_name: Third level of the topics.
+        customer: Last level of the topics.
+        owner: What ARNs begin with: ``arn:{partition}:iot:{region}:{account}``.
+
+    Raises:
+        AwsError: It is longer than AWS IoT takes.
+    """
+    topics = names.publish_topics(environment, thing_name, contracts.channels(), customer)
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": "iot:Connect",
+                "Resource": f"{owner}:client/{names.client_id(thing_name, customer)}",
+            },
+            {
+                "Effect": "Allow",
+                "Action": "iot:Publish",
+                "Resource": [f"{owner}:topic/{topic}" for topic in topics],
+            },
+        ],
+    }
+    text = json.dumps(document, separators=(",", ":"))
+    if len(text) > names.MAX_POLICY_CHARACTERS:
+        raise AwsError(
+            f"expected a policy of at most {names.MAX_POLICY_CHARACTERS} characters, got "
+            f"{len(text)} with {len(contracts.channels())} channels; shorten the names",
+            ExitStatus.USAGE,
+        )
+    return text
+
+
+def ensure_policy(
+    iot: "IoTClient", policy_name: str, document: str, report: Callable[[str], None]
+) -> None:
+    """See that the policy exists and says ``document``: contracts may have come or gone.
+
+    Raises:
+        botocore.exceptions.ClientError: AWS IoT refuses.
+    """
+    try:
+        found = iot.get_policy(policyName=policy_name)["policyDocument"]
+    except iot.exceptions.ResourceNotFoundException:
+        iot.create_policy(policyName=policy_name, policyDocument=document)
+        report(f"policy {policy_name}: created")
+        return
+    if json.loads(found) != json.loads(document):
+        _delete_old_versions(iot, policy_name)  # there is room for five
+        iot.create_policy_version(
+            policyName=policy_name, policyDocument=document, setAsDefault=True
+        )
+        report(f"policy {policy_name}: brought up to date")
+
+
+def policies(iot: "IoTClient", environment: str) -> Iterator[CustomerPolicy]:
+    """Every customer's policy of ``environment``."""
+    for page in iot.get_paginator("list_policies").paginate():
+        for policy in page["policies"]:
+            found = names.customer_of_policy(environment, policy["policyName"])
+            if found is not None:
+                yield CustomerPolicy(
+                    policy_name=policy["policyName"], thing_name=found[0], customer=found[1]
+                )
+
+
+def is_customers(iot: "IoTClient", environment: str, certificate_arn: str) -> bool:
+    """Whether the certificate is a customer's, by the policy that it carries."""
+    pages = iot.get_paginator("list_attached_policies").paginate(target=certificate_arn)
+    return any(
+        names.customer_of_policy(environment, policy["policyName"])
+        for page in pages
+        for policy in page["policies"]
+    )
+
+
+def delete_policy(iot: "IoTClient", policy_name: str, report: Callable[[str], None]) -> None:
+    """Delete the policy, from which every certificate has been detached. May be repeated.
+
+    Raises:
+        AwsError: AWS IoT does not let it go yet.
+    """
+    for _ in range(_DELETE_ATTEMPTS):
+        try:
+            _delete_old_versions(iot, policy_name)
+            iot.delete_policy(policyName=policy_name)
+        except iot.exceptions.ResourceNotFoundException:
+            return
+        except iot.exceptions.DeleteConflictException:
+            time.sleep(_DELETE_PAUSE_SECONDS)
+            continue
+        report(f"policy {policy_name}: deleted")
+        return
+    raise AwsError(
+        f"policy {policy_name} cannot be deleted yet: AWS IoT keeps one for up to five minutes "
+        "after it was detached; run this again then",
+        ExitStatus.CONFLICT,
+    )
+
+
+def _delete_old_versions(iot: Any, policy_name: str) -> None:
+    for version in iot.list_policy_versions(policyName=policy_name)["policyVersions"]:
+        if not version["isDefaultVersion"]:
+            iot.delete_policy_version(policyName=policy_name, policyVersionId=version["versionId"])
