@@ -60,5 +60,5 @@ lock: setup ## bring every locked requirement up to date, then run make test
 clean: ## remove all that the other targets made; identities in certs/ stay
 	@test ! -x .venv/bin/python || python -m local down --quiet
 	rm -rf .venv node_modules .build .local .bench cdk.out .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf lambda/parser/*.egg-info
+	rm -rf lambda/*/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,9 @@
 """Synthesize one environment's stack: ``cdk synth -c env=dev|stage|prod``."""
 
 import sys
+from pathlib import Path
 
-from aws_cdk import App, Validations
+from aws_cdk import App, IgnoreMode, Validations
 from aws_cdk import aws_lambda as lambda_
 from cdk_nag import AwsSolutionsChecks
 
@@ -10,6 +11,8 @@ import contracts
 from stacks import config as environments
 from stacks import parser_asset
 from stacks.pipeline_stack import PipelineStack
+
+_ROOT = Path(__file__).resolve().parent
 
 
 def main() -> None:
@@ -33,6 +36,12 @@ def main() -> None:
         config=config,
         contracts=contracts.load_all(),
         parser_code=lambda_.Code.from_asset(str(parser_asset.build(target))),
+        # Without packages of its own: Lambda's runtime brings boto3.
+        hook_code=lambda_.Code.from_asset(
+            str(_ROOT / "lambda" / "provisioning_hook"),
+            exclude=["__pycache__", "*.pyc", "pyproject.toml"],
+            ignore_mode=IgnoreMode.GIT,
+        ),
     )
     app.synth()
 

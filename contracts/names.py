@@ -17,6 +17,13 @@ _MAX_POLICY_NAME = 128
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#iot-security-identity-limits
 MAX_POLICY_CHARACTERS = 2048
 
+# Where a device that registers by claim has its certificate signed.
+# https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.html
+SIGN_TOPIC = "$aws/certificates/create-from-csr/json"
+
+# The template's one parameter.
+THING_NAME_PARAMETER = "ThingName"
+
 # A topic is at most 256 bytes of UTF-8, not counting Basic Ingest's prefix.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#limits_iot
 MAX_TOPIC_BYTES = 256
@@ -35,6 +42,33 @@ def rule_name(environment: str, channel: str) -> str:
 def device_policy_name(environment: str) -> str:
     """The one IoT policy that every device certificate of ``environment`` carries."""
     return f"{environment}_device"
+
+
+def claim_policy_name(environment: str) -> str:
+    """The IoT policy of certificates that register devices by claim, and can do nothing else."""
+    return f"{environment}_claim"
+
+
+def provisioning_template_name(environment: str) -> str:
+    """The fleet provisioning template of ``environment``."""
+    return f"{environment}_devices"
+
+
+def claim_client_id(environment: str, suffix: str) -> str:
+    """The MQTT client id of a device that registers by claim.
+
+    Each needs its own suffix, or they end each other's connections. No thing's name, and so no
+    device's client id, has an '@': a claim certificate can never connect in a device's place.
+    """
+    return f"{environment}_claim@{suffix}"
+
+
+def register_topic(environment: str) -> str:
+    """Where a device asks to be registered.
+
+    See https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.html
+    """
+    return f"$aws/provisioning-templates/{provisioning_template_name(environment)}/provision/json"
 
 
 def thing_group_name(environment: str) -> str:

@@ -4,8 +4,11 @@ Needs neither AWS credentials nor boto3. The package's docstring lists the files
 """
 
 import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -15,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.hazmat.primitives.serialization import load_pem_private_key as load_private_key
 
 from contracts import names
-from device.errors import IdentityError
+from device.errors import ExitStatus, IdentityError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -200,6 +203,23 @@ def public_key_of_key(path: Path) -> bytes:
     except (OSError, ValueError, TypeError):
         raise IdentityError(f"expected an unencrypted PEM private key in {path}") from None
     return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keep a second run for the same identity out; the lock dies with the process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise IdentityError(
+                f"another device command is at work in {folder}; run this when it has ended",
+                ExitStatus.CONFLICT,
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(folder: Path, root: Path) -> None:

@@ -30,7 +30,7 @@ from contracts import names
 from device import aws, certificates, cli, identity, mqtt, retirement
 from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError
 from device.identity import Device, Identity
-from device.provision import ONCE, only_one
+from device.registration import ONCE
 
 JOURNAL_FILE = "rotation.json"
 """In the identity's folder from the first step of a rotation to its last: the old certificate."""
@@ -69,7 +69,7 @@ def rotate(
     folder = identity.folder_of(environment.name, name, environment.root)
     if not folder.is_dir():
         identity.load(folder)  # says what to do
-    with only_one(folder), aws.explained(environment.name):
+    with identity.only_one(folder), aws.explained(environment.name):
         return _Rotation(environment, folder, report).run()
 
 

@@ -289,7 +289,7 @@ def identities_of(environment: str, things: Sequence[str]) -> list[Identity]:
     missing = [thing for thing in things if thing not in found or environment == "local"]
     if missing:
         # It alone needs boto3 and AWS credentials.
-        from device import aws, provision  # noqa: PLC0415
+        from device import aws, registration  # noqa: PLC0415
 
         aws.session_for(environment)  # what is wrong with it is wrong once, not in every thread
         of_thread = threading.local()
@@ -297,7 +297,7 @@ def identities_of(environment: str, things: Sequence[str]) -> list[Identity]:
         def make(thing: str) -> Identity:
             if not hasattr(of_thread, "environment"):  # a session is not to be shared by threads
                 of_thread.environment = aws.session_for(environment)
-            return provision.provision(of_thread.environment, thing, lambda _: None)
+            return registration.provision(of_thread.environment, thing, lambda _: None)
 
         with Progress(len(missing)) as progress, ThreadPoolExecutor(_AT_ONCE) as pool:
             attempts = [pool.submit(make, thing) for thing in missing]

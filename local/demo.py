@@ -21,7 +21,7 @@ import contracts
 from contracts import names
 from device import aws, mqtt
 from device.identity import Identity
-from device.provision import provision
+from device.registration import provision
 from device.simulator import Simulator
 from local import stack
 from local.state import ENVIRONMENT, HOME, ROOT, LocalError, write_privately

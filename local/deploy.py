@@ -12,7 +12,7 @@ from local.state import ENVIRONMENT, HOME, LOGS, MARKER, ROLE, ROOT, LocalError
 
 _ASSEMBLY = HOME / "cdk.out"
 _SOURCES = (
-    *("app.py", "cdk.json", "contracts", "stacks", "lambda/parser", "local"),
+    *("app.py", "cdk.json", "contracts", "stacks", "lambda", "local"),
     "requirements-dev.txt",
 )
 # The commands take seconds; a stack that hangs must not hang everything.

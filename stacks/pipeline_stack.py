@@ -11,6 +11,7 @@ from stacks.acknowledgements import acknowledge
 from stacks.config import EnvironmentConfig
 from stacks.constructs.catalog import Catalog
 from stacks.constructs.firehose_batcher import FirehoseBatcher
+from stacks.constructs.fleet_provisioning import FleetProvisioning
 from stacks.constructs.iot_ingest import DeviceAccess, IoTIngest
 from stacks.constructs.monitoring import Monitoring
 from stacks.constructs.parser_function import ParserFunction
@@ -27,6 +28,7 @@ class PipelineStack(Stack):
         config: The environment.
         contracts: One pipeline is made for each.
         parser_code: The parser's asset.
+        hook_code: The pre-provisioning hook's asset.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class PipelineStack(Stack):
         config: EnvironmentConfig,
         contracts: Iterable[Contract],
         parser_code: lambda_.Code,
+        hook_code: lambda_.Code,
     ) -> None:
         super().__init__(
             scope,
@@ -70,12 +73,20 @@ class PipelineStack(Stack):
             removal_policy=removal_policy,
         )
         monitoring = Monitoring(self, "Monitoring", alarm_email=config.alarm_email)
-        DeviceAccess(
+        access = DeviceAccess(
             self,
             "DeviceAccess",
             environment=config.name,
             channels=[contract.channel for contract in contracts],
         )
+        FleetProvisioning(
+            self,
+            "FleetProvisioning",
+            environment=config.name,
+            device_policy_name=access.policy_name,
+            thing_group_name=access.thing_group_name,
+            hook_code=hook_code,
+        ).node.add_dependency(access)
         CfnOutput(self, "RawBucket", value=storage.raw.bucket_name)
         CfnOutput(self, "ParsedBucket", value=storage.parsed.bucket_name)
 

@@ -76,12 +76,17 @@ STEPS = (
         _NETWORK,
     ),
     Step(
-        "parser, editable",
+        "functions, editable",
         (
             *(BIN / "uv", "pip", "install", "--quiet", "--python", BIN / "python", "--offline"),
             *("--no-deps", "--no-build-isolation", "--editable", "lambda/parser"),
+            *("--editable", "lambda/provisioning_hook"),
         ),
-        ("requirements-dev.txt", "lambda/parser/pyproject.toml"),
+        (
+            "requirements-dev.txt",
+            "lambda/parser/pyproject.toml",
+            "lambda/provisioning_hook/pyproject.toml",
+        ),
         "Run `make clean setup`.",
     ),
     Step(

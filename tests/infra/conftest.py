@@ -32,6 +32,7 @@ def _synthesized(environment: str) -> Template:
         contracts=contracts.load_all(),
         # What is in the asset is for tests/infra/test_parser_asset.py.
         parser_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
+        hook_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
     )
     app.synth()  # raises on a finding without a written reason
     return Template.from_stack(stack)

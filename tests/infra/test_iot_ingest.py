@@ -39,7 +39,9 @@ def rule(environment: str, template_of: Callable[[str], Template], resources: Re
 
 @pytest.fixture
 def policy(environment: str, template_of: Callable[[str], Template], resources: Resources) -> Any:
-    (found,) = resources(template_of(environment), "AWS::IoT::Policy")
+    named = names.device_policy_name(environment)
+    policies = resources(template_of(environment), "AWS::IoT::Policy")
+    (found,) = (policy for policy in policies if policy["PolicyName"] == named)
     return found
 
 
@@ -97,7 +99,7 @@ def test_only_this_rule_of_this_account_may_use_its_role(
     (role,) = (
         role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
         for role in template.find_resources("AWS::IAM::Role").values()
-        if "iot.amazonaws.com" in json.dumps(role)
+        if ":rule/" in json.dumps(role)
     )
     arn = flat(role["Condition"]["ArnLike"]["aws:SourceArn"])
     assert arn.endswith(f":rule/{environment}_telemetry")

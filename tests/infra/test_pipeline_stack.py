@@ -32,6 +32,7 @@ def stack_of(block: dict[str, Any], *channels: str, environment: str = "dev") ->
         config=config.load({environment: block}, environment),
         contracts=[contracts.parse(channel, document) for channel in channels],
         parser_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
+        hook_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
     )
     return Template.from_stack(stack)
 
@@ -55,12 +56,15 @@ def test_a_finding_without_a_written_reason_ends_synthesis() -> None:
 
 
 @pytest.mark.parametrize("environment", ["stage", "prod", "local"])
-def test_where_data_is_retained_there_is_no_function_but_the_parser(
+def test_where_data_is_retained_there_is_no_function_but_the_parser_and_the_provisioning_hook(
     environment: str, template_of: Callable[[str], Template], resources: Resources
 ) -> None:
     template = template_of(environment)
     functions = resources(template, "AWS::Lambda::Function")
-    assert [function["Handler"] for function in functions] == ["telemetry_parser.handler.handler"]
+    assert sorted(function["Handler"] for function in functions) == [
+        "provisioning_hook.handler.handler",
+        "telemetry_parser.handler.handler",
+    ]
     assert not [
         type_
         for type_ in (r["Type"] for r in template.to_json()["Resources"].values())
@@ -80,12 +84,14 @@ def test_only_what_outsiders_must_know_has_a_physical_name(
         in {
             *("BucketName", "QueueName", "FunctionName", "RoleName", "DeliveryStreamName"),
             *("LogGroupName", "TopicName", "AlarmName", "RuleName", "ThingGroupName"),
+            "TemplateName",
         }
         and isinstance(value, str)
     }
     assert named == {
         ("TopicRule", names.rule_name(environment, "telemetry")),
         ("ThingGroup", names.thing_group_name(environment)),
+        ("ProvisioningTemplate", names.provisioning_template_name(environment)),
     }
 
 

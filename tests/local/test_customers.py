@@ -9,7 +9,7 @@ import pytest
 
 from contracts import names
 from device.identity import Identity
-from device.provision import provision
+from device.registration import provision
 from local.state import ENVIRONMENT
 from tests.local.conftest import CHANNEL, Lake, wait_for
 from tests.local.paho_client import RefusedError, connected

@@ -25,7 +25,7 @@ from device.doctor.context import Context
 from device.doctor.findings import Outcome, examine
 from device.errors import ExitStatus
 from device.identity import Identity
-from device.provision import provision
+from device.registration import provision
 from local.state import ENVIRONMENT, ROOT
 from tests.local.conftest import CHANNEL, Lake, wait_for, wait_until
 

@@ -18,7 +18,7 @@ from device.doctor.context import Context
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Identity
 from device.mqtt import ACKNOWLEDGED, Delivery
-from device.provision import provision
+from device.registration import provision
 from tests.unit.device.fakes import FakeIot, FakeIotData, Killed, Steps, environment
 
 THING = "sensor-1"

@@ -8,7 +8,7 @@ import pytest
 
 from device import identity
 from device.errors import IdentityError
-from device.provision import provision
+from device.registration import provision
 from tests.unit.device.fakes import FakeIot, environment
 
 

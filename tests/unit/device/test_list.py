@@ -11,7 +11,7 @@ from device import aws
 from device import list as list_
 from device.errors import AwsError, ExitStatus
 from device.list import Entry
-from device.provision import provision
+from device.registration import provision
 from tests.unit.device.fakes import FakeIot, environment
 
 THING = "sensor-1"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from device import aws, identity
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Identity
-from device.provision import main, provision
+from device.provision import main
+from device.registration import provision
 from tests.unit.device.fakes import FakeIot, Killed, environment
 
 THING = "sensor-1"

@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from device import identity, mqtt
 from device.errors import ConnectionRefused, ExitStatus, Unreachable
 from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
-from device.provision import provision
 from device.publish import Publisher, Summary, main
 from device.readings import Payload, Source, Unusable
+from device.registration import provision
 from device.sink import Sink
 from device.spool import Spool
 from tests.unit.device.fakes import FakeConnection, FakeIot, environment

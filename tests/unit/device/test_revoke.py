@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from device import aws, revoke
 from device.errors import AwsError, ExitStatus
 from device.identity import Identity
-from device.provision import provision
+from device.registration import provision
 from tests.unit.device.fakes import FakeIot, FakeIotData, Killed, Steps, environment
 
 THING = "sensor-1"

@@ -15,7 +15,7 @@ from device import aws, identity, mqtt, rotate
 from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError
 from device.identity import Identity
 from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
-from device.provision import provision
+from device.registration import provision
 from tests.unit.device.fakes import FakeIot, Killed, Steps, environment
 
 THING = "sensor-1"

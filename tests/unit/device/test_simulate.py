@@ -14,7 +14,7 @@ from device import identity, mqtt, simulate
 from device.errors import ConnectionRefused, ExitStatus, Unreachable
 from device.identity import Identity
 from device.mqtt import Delivery, Outcome
-from device.provision import provision
+from device.registration import provision
 from device.simulate import Report, Simulation, main, percentiles, thing_names
 from tests.unit.device.fakes import FakeConnection, FakeIot, environment
 

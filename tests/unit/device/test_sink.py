@@ -31,7 +31,7 @@ from device.errors import (
     Unreachable,
 )
 from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
-from device.provision import provision
+from device.registration import provision
 from device.sink import Sink
 from device.spool import Spool
 from tests.unit.device.fakes import FakeConnection, FakeIot, Killed, Steps, environment
