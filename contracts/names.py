@@ -21,6 +21,9 @@ MAX_POLICY_CHARACTERS = 2048
 # https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.html
 SIGN_TOPIC = "$aws/certificates/create-from-csr/json"
 
+# In place of a thing's name, in the description of a claim certificate; no thing can have it.
+CLAIM = "@claim"
+
 # The template's one parameter.
 THING_NAME_PARAMETER = "ThingName"
 

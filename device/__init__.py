@@ -1,9 +1,10 @@
 """What runs on a device, or beside it: its identity, and the messages it publishes.
 
 Each command is a module. ``python -m device.publish`` needs an identity and nothing else; the
-others need AWS credentials: ``device.provision`` gives a device its identity, ``device.rotate``
-replaces its key and certificate, ``device.revoke`` takes them out of use, ``device.list`` tells
-who is there, and ``device.doctor`` finds out why a message does not appear.
+others need AWS credentials: ``device.provision`` gives a device its identity (with ``--claim``, the
+device gets it by itself, with a certificate that ``device.claim`` makes and no AWS credentials),
+``device.rotate`` replaces its key and certificate, ``device.revoke`` takes them out of use,
+``device.list`` tells who is there, and ``device.doctor`` finds out why a message does not appear.
 
 A program publishes with ``device.open``::
 

@@ -121,12 +121,12 @@ def issue(iot: "IoTClient", folder: Path, common_name: str) -> Certificate:
     if journal.certificate is not None:
         return journal.certificate
     if not key_path.exists():
-        identity.write_private(key_path, _new_key())
+        identity.write_private(key_path, new_key())
         resumed = False
     certificate = _find_lost(iot, key_path, journal.started_at) if resumed else None
     if certificate is None:
         answer = iot.create_certificate_from_csr(
-            certificateSigningRequest=_signing_request(key_path, common_name), setAsActive=False
+            certificateSigningRequest=signing_request(key_path, common_name), setAsActive=False
         )
         certificate = Certificate(
             certificate_id=answer["certificateId"],
@@ -137,12 +137,18 @@ def issue(iot: "IoTClient", folder: Path, common_name: str) -> Certificate:
     return certificate
 
 
-def _new_key() -> bytes:
+def new_key() -> bytes:
+    """A new private key, PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _signing_request(key_path: Path, common_name: str) -> str:
+def signing_request(key_path: Path, common_name: str) -> str:
+    """The request to sign a certificate for the key in ``key_path``, PEM.
+
+    Raises:
+        IdentityError: It is a key of another kind.
+    """
     key = load_pem_private_key(key_path.read_bytes(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise IdentityError(f"expected an EC P-256 key in {key_path}, got another kind")
@@ -160,7 +166,7 @@ def _find_lost(iot: "IoTClient", key_path: Path, started_at: datetime) -> Certif
             continue
         found = iot.describe_certificate(certificateId=listed["certificateId"])
         pem = found["certificateDescription"]["certificatePem"]
-        if _certifies(pem, public_key):
+        if certifies(pem, public_key):
             return Certificate(
                 certificate_id=listed["certificateId"],
                 certificate_arn=listed["certificateArn"],
@@ -169,7 +175,8 @@ def _find_lost(iot: "IoTClient", key_path: Path, started_at: datetime) -> Certif
     return None
 
 
-def _certifies(pem: str, public_key: bytes) -> bool:
+def certifies(pem: str, public_key: bytes) -> bool:
+    """Whether ``pem`` is a certificate of ``public_key``, DER."""
     try:
         return identity.public_key_of_pem(pem) == public_key
     except (ValueError, UnsupportedAlgorithm):  # someone else's, of a kind that ours never is

@@ -6,6 +6,7 @@ DeviceError                 what a person can mend; carries an ExitStatus
 │   ├── ConnectionRefused   the broker answered, and said no
 │   │   └── ConnectionDropped   it said no by ending the connection, without a word
 │   └── Unreachable         no broker answered
+├── RequestFailed           the broker took a request, and the service did not do it
 ├── SpoolError              the spool on disk is damaged, foreign or in use
 │   └── SpoolFull           there is no room for another reading
 └── AwsError                an AWS API could not be used
@@ -102,6 +103,12 @@ class Unreachable(ConnectionFailed):
     """No broker answered."""
 
     status = ExitStatus.UNREACHABLE
+
+
+class RequestFailed(DeviceError):  # noqa: N818  # reads as what happened
+    """A service of AWS IoT did not do what it was asked over MQTT, or did not answer."""
+
+    status = ExitStatus.REFUSED
 
 
 class SpoolError(DeviceError):

@@ -61,9 +61,12 @@ class Device:
         return names.proof_topic(self.environment, self.thing_name, self.customer)
 
     @property
-    def options(self) -> str:
-        """What names this identity to the commands: ``--env ENV THING --customer NAME``."""
-        return options(self.environment, self.thing_name, self.customer)
+    def command(self) -> str:
+        """What makes this identity, and mends it."""
+        if self.thing_name == names.CLAIM:
+            return f"python -m device.claim --env {self.environment}"
+        named = options(self.environment, self.thing_name, self.customer)
+        return f"python -m device.provision {named}"
 
     def topic(self, channel: str) -> str:
         """The plain topic of ``channel``."""
@@ -141,7 +144,7 @@ def load(folder: Path) -> Identity:
 
 
 def _again(device: Device) -> str:
-    return f"run python -m device.provision {device.options}"
+    return f"run {device.command}"
 
 
 def read_device(folder: Path) -> Device:
@@ -168,6 +171,19 @@ def read_device(folder: Path) -> Device:
                 f"got {getattr(device, name)!r} in {path}"
             )
     return device
+
+
+def refuse_leftovers(folder: Path) -> None:
+    """See that ``folder``, which has no ``device.json``, has nothing else of an identity.
+
+    Raises:
+        IdentityError: It has.
+    """
+    if any((folder / name).exists() for name in (KEY_FILE, CERTIFICATE_FILE, CA_FILE)):
+        raise IdentityError(
+            f"expected {folder} to be empty or complete, got files without {DEVICE_FILE}; "
+            "move the folder away and run this again"
+        )
 
 
 def public_key_of_certificate(path: Path) -> bytes:

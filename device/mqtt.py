@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Self
 
-from awscrt import mqtt5
+from awscrt import mqtt5, mqtt_request_response
 from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
@@ -23,6 +23,7 @@ from device.errors import (
     ConnectionFailed,
     ConnectionRefused,
     IdentityError,
+    RequestFailed,
     Unreachable,
 )
 from device.identity import Identity
@@ -67,6 +68,19 @@ class Delivery:
 
     outcome: Outcome
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A service's answer to a request.
+
+    Attributes:
+        accepted: It did what was asked.
+        payload: What it says.
+    """
+
+    accepted: bool
+    payload: bytes
 
 
 ACKNOWLEDGED = Delivery(Outcome.ACKNOWLEDGED)
@@ -253,6 +267,43 @@ class Connection:
         sent.add_done_callback(lambda done: self._settle(result, self._delivery(done)))
         return result
 
+    def request(self, topic: str, payload: bytes) -> Reply:
+        """Ask a service of AWS IoT that answers on ``{topic}/accepted`` or ``{topic}/rejected``.
+
+        Raises:
+            ConnectionFailed: The connection is closed or gone for good.
+            RequestFailed: No answer came, or the policy does not allow to ask.
+        """
+        with self._lock:
+            client = self._client
+            if self._failure is not None:
+                raise self._failure
+        if client is None:
+            raise Unreachable("the connection is closed")
+        options = mqtt_request_response.ClientOptions(
+            max_request_response_subscriptions=2,
+            max_streaming_subscriptions=0,
+            operation_timeout_in_seconds=ACKNOWLEDGEMENT_TIMEOUT_SECONDS,
+        )
+        answers = [f"{topic}/accepted", f"{topic}/rejected"]
+        # Kept until there is an answer: when it goes, so do its requests.
+        requests = mqtt_request_response.Client(client, options)
+        asked = requests.make_request(
+            mqtt_request_response.RequestOptions(
+                subscription_topic_filters=answers,
+                response_paths=[mqtt_request_response.ResponsePath(answer) for answer in answers],
+                publish_topic=topic,
+                payload=payload,
+            )
+        )
+        try:
+            response = asked.result(ACKNOWLEDGEMENT_TIMEOUT_SECONDS + _CLOSE_TIMEOUT_SECONDS)
+        except (AwsCrtError, TimeoutError) as error:
+            if self._failure is not None:
+                raise self._failure from None
+            raise RequestFailed(f"no answer to a request to {topic}: {error}") from None
+        return Reply(response.topic == answers[0], bytes(response.payload))
+
     def close(self) -> None:
         """Disconnect; messages without an answer become ``UNKNOWN``. Closing twice is harmless."""
         with self._lock:
@@ -349,7 +400,7 @@ def _reason(code: Any, known: dict[str, str]) -> str:
 
 
 def _provision(identity: Identity) -> str:
-    return f"run python -m device.provision {identity.device.options}"
+    return f"run {identity.device.command}"
 
 
 def _diagnosed(identity: Identity, symptom: str) -> ConnectionFailed:

@@ -14,14 +14,19 @@ status of the first one that did. Run again, it completes what is missing.
 ``dt/{env}/{thing}/{channel}/{customer}`` by a policy of its own. Run it again when a contract was
 added: the policy follows.
 
+``--claim`` is for the device itself, which has no AWS credentials but a claim certificate, as
+``device.claim`` makes it: see ``device.enrolment``.
+
 What it will not do by itself, and the permissions that it needs, are in ``device.registration``.
 """
 
+from pathlib import Path
 from typing import TextIO
 
 import click
 
-from device import cli, fleet
+from contracts import names
+from device import cli, fleet, identity
 from device.errors import DeviceError, ExitStatus
 from device.progress import Progress
 
@@ -35,10 +40,22 @@ from device.progress import Progress
     metavar="CSV",
     help="Provision every thing of the column thing_name.",
 )
+@click.option(
+    "--claim",
+    is_flag=False,
+    flag_value="",
+    metavar="[DIR]",
+    help="Register with a claim certificate, without AWS credentials.  [DIR: certs/ENV/@claim]",
+)
 @cli.customer_option("Provision this customer of THING, for its own sub-topics only.")
 @click.argument("thing_name", metavar="THING", required=False, callback=cli.thing_name)
 def main(
-    environment: str, thing_name: str | None, *, customer: str | None, table: TextIO | None
+    environment: str,
+    thing_name: str | None,
+    *,
+    claim: str | None,
+    customer: str | None,
+    table: TextIO | None,
 ) -> None:
     """Give THING its identity: key, certificate, registration, and a folder under certs/.
 
@@ -47,26 +64,35 @@ def main(
     """
     if (thing_name is None) == (table is None):
         raise click.UsageError("expected either THING or --from CSV")
+    if sum(option is not None for option in (table, customer, claim)) > 1:
+        raise click.UsageError("expected at most one of --from, --customer and --claim")
     if table is not None:
-        if customer is not None:
-            raise click.UsageError("expected --customer with THING, got it with --from")
         _provision_table(environment, table)
     elif thing_name is not None:
         cli.check_customer(environment, thing_name, customer)
-        _provision_one(environment, thing_name, customer)
+        _provision_one(environment, thing_name, customer, claim)
 
 
-def _provision_one(environment: str, thing_name: str, customer: str | None) -> None:
+def _provision_one(
+    environment: str, thing_name: str, customer: str | None, claim: str | None
+) -> None:
     changes = []
 
     def report(change: str) -> None:
         changes.append(change)
         cli.say(change)
 
-    from device import aws, registration  # noqa: PLC0415  # they need boto3
+    if claim is not None:
+        from device import enrolment  # noqa: PLC0415  # it alone needs the MQTT client
 
-    opened = aws.session_for(environment)
-    made = registration.provision(opened, thing_name, report, customer=customer)
+        folder = Path(claim) if claim else identity.folder_of(environment, names.CLAIM)
+        loaded = enrolment.load_claim(environment, folder)
+        made = enrolment.enrol(loaded, thing_name, report, root=identity.PROJECT_ROOT)
+    else:
+        from device import aws, registration  # noqa: PLC0415  # they alone need boto3
+
+        opened = aws.session_for(environment)
+        made = registration.provision(opened, thing_name, report, customer=customer)
     if not changes:
         cli.say(f"{made.device.client_id} is provisioned already; nothing changed")
     click.echo(str(made.folder))
@@ -82,7 +108,7 @@ def _provision_table(environment: str, table: TextIO) -> None:
             "provisioned; mend them and run this again",
             ExitStatus.USAGE,
         )
-    from device import aws, registration  # noqa: PLC0415  # they need boto3
+    from device import aws, registration  # noqa: PLC0415  # they alone need boto3
 
     provisioner = registration.Provisioner(aws.session_for(environment))
     failures: list[DeviceError] = []

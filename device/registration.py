@@ -159,12 +159,8 @@ class _Provisioning:
                 certificate_arn=device.certificate_arn,
                 certificate_pem="",
             )
-        elif any((self._folder / name).exists() for name in _PARTS):
-            raise IdentityError(
-                f"expected {self._folder} to be empty or complete, got files without "
-                f"{identity.DEVICE_FILE}; move the folder away and run this again"
-            )
         else:
+            identity.refuse_leftovers(self._folder)
             return None
         return self._as_registered(certificate, unfinished=journal is not None)
 
@@ -310,6 +306,3 @@ class _Provisioning:
         if key_path.stat().st_mode & 0o077:
             key_path.chmod(0o600)
             self._report(f"{key_path}: made private (mode 0600)")
-
-
-_PARTS = (identity.KEY_FILE, identity.CERTIFICATE_FILE, identity.CA_FILE)

@@ -19,7 +19,6 @@ The credentials need what ``device.provision`` needs and, of ``iot:``, ``DetachP
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +26,8 @@ from pathlib import Path
 import click
 
 from contracts import names
-from device import aws, certificates, cli, identity, mqtt, retirement
-from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError
+from device import aws, certificates, cli, identity, mqtt, proof, retirement
+from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Device, Identity
 from device.registration import ONCE
 
@@ -38,10 +37,6 @@ JOURNAL_FILE = "rotation.json"
 _CURRENT = "current"
 _SLOTS = ("pair-a", "pair-b")
 _LINKED = (identity.KEY_FILE, identity.CERTIFICATE_FILE, identity.DEVICE_FILE)
-
-# What was just activated may take a moment until every broker knows it.
-_PROOF_ATTEMPTS = 4
-_PROOF_PAUSE_SECONDS = 3.0
 
 
 def rotate(
@@ -156,20 +151,11 @@ class _Rotation:
         return identity.load(slot)
 
     def _prove(self, new: Identity) -> None:
-        topic = new.device.proof_topic
-        for attempt in range(1, _PROOF_ATTEMPTS + 1):
-            try:
-                with mqtt.Connection(new) as connection:
-                    delivery = connection.publish(topic, b"").result()
-                break
-            except ConnectionRefused:
-                if attempt == _PROOF_ATTEMPTS:
-                    raise
-                time.sleep(_PROOF_PAUSE_SECONDS)
+        delivery = proof.prove(new)
         if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
             raise AwsError(
-                f"expected the broker to take a message to {topic} with the new certificate, got: "
-                f"{delivery.reason}; the old one stays in use; run "
+                f"expected the broker to take a message to {new.device.proof_topic} with the new "
+                f"certificate, got: {delivery.reason}; the old one stays in use; run "
                 f"{aws.deploy_command(self._environment.name)}, then this again",
                 ExitStatus.REFUSED,
             )

@@ -108,7 +108,7 @@ def answers(endpoint_url: str) -> bool:
 def _spawn(gateway: int, mqtt: int, key: str, secret: str) -> subprocess.Popen[bytes]:
     return spawn(
         "emulator",
-        [sys.executable, "-m", "ministack"],
+        [sys.executable, "-m", "local.emulator_process"],
         {
             **_inherited(),
             "AUTH": "true",

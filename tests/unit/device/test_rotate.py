@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from contracts import names
-from device import aws, identity, mqtt, rotate
+from device import aws, identity, mqtt, proof, rotate
 from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError
 from device.identity import Identity
 from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
@@ -68,7 +68,7 @@ class Session:
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     made = Broker(FakeIot())
     monkeypatch.setattr(mqtt, "Connection", made.connect)
-    monkeypatch.setattr(rotate, "_PROOF_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(proof, "_PAUSE_SECONDS", 0)
     return made
 
 
