@@ -130,6 +130,9 @@ class _Provisioning:
         principals = self._principals()
         if certificate is None:
             self._check_unclaimed(principals)
+            environment = self._environment
+            # Too long a policy is found out before anything is made.
+            self._document(f"arn:aws:iot:{environment.region}:{environment.account}")
             certificate = certificates.issue(self._iot_once, self._folder, self._name)
             self._report(f"certificate {certificate.certificate_id}: issued, not active yet")
         self._register(certificate, principals)
@@ -248,10 +251,8 @@ class _Provisioning:
             iot.create_thing(thingName=thing_name)
             self._report(f"thing {thing_name}: created")
         policy_name = self._policy_name
-        if self._customer is not None:
-            document = customers.policy_document(
-                self._environment.name, thing_name, self._customer, arn.partition(":cert/")[0]
-            )
+        document = self._document(arn.partition(":cert/")[0])
+        if document is not None:
             customers.ensure_policy(iot, policy_name, document, self._report)
         attached = iot.get_paginator("list_attached_policies").paginate(target=arn)
         if policy_name not in [p["policyName"] for page in attached for p in page["policies"]]:
@@ -270,6 +271,14 @@ class _Provisioning:
             with self._part_of_stack("thing group", group_name):
                 iot.add_thing_to_thing_group(thingGroupName=group_name, thingName=thing_name)
             self._report(f"thing {thing_name}: added to group {group_name}")
+
+    def _document(self, owner: str) -> str | None:
+        """What the customer's policy must say; None: it is the stack's policy."""
+        if self._customer is None:
+            return None
+        return customers.policy_document(
+            self._environment.name, self._thing_name, self._customer, owner
+        )
 
     @contextmanager
     def _part_of_stack(self, kind: str, name: str) -> Iterator[None]:

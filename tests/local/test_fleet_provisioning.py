@@ -11,6 +11,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -114,15 +115,13 @@ def test_a_claim_certificate_publishes_and_subscribes_to_nothing_else(
 
 
 def test_the_hook_refuses_the_name_of_a_device_which_goes_on_undisturbed(
-    lake: Lake, claim: Identity, device: Identity, run_module: RunModule
+    lake: Lake, claim: Identity, device: Identity, tmp_path: Path
 ) -> None:
     thing = device.device.thing_name
     key = device.key_path.read_bytes()
     before = lake.client("iot").list_thing_principals(thingName=thing)["principals"]
-    stolen = lake.environment.root / ".local" / f"thief-{secrets.token_hex(4)}"
-    stolen.mkdir()
     with pytest.raises(RequestFailed, match="a device has this name already") as caught:
-        enrolment.enrol(claim, thing, lambda _: None, root=stolen)
+        enrolment.enrol(claim, thing, lambda _: None, root=tmp_path)
     assert caught.value.status is ExitStatus.CONFLICT
     after = lake.client("iot").list_thing_principals(thingName=thing)["principals"]
     assert after == before == [device.device.certificate_arn]

@@ -102,14 +102,15 @@ def test_every_channel_has_its_topics_in_the_policy(
     assert {"dt/dev/sensor-1/events/acme", "dt/dev/sensor-1/telemetry/acme"} <= topics
 
 
-def test_a_policy_longer_than_aws_iot_takes_is_refused_before_it_is_made(
+def test_a_policy_longer_than_aws_iot_takes_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contracts, "channels", lambda: tuple(f"channel_{n}" for n in range(30)))
     iot = FakeIot()
     with pytest.raises(AwsError, match="at most 2048 characters"):
         run(tmp_path, iot)
-    assert "create_policy" not in iot.changes()
+    assert iot.changes() == []
+    assert list((tmp_path / "certs/dev").iterdir()) == []
 
 
 def test_the_policy_follows_the_contracts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

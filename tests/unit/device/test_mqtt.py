@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from awscrt import exceptions
+from awscrt import exceptions, mqtt_request_response
 from awscrt.mqtt5 import ConnectReasonCode, DisconnectReasonCode, PubackReasonCode
 from awsiot import mqtt5_client_builder
 
@@ -20,10 +20,11 @@ from device.errors import (
     ConnectionRefused,
     ExitStatus,
     IdentityError,
+    RequestFailed,
     Unreachable,
 )
 from device.identity import Device, Identity
-from device.mqtt import Connection, Outcome
+from device.mqtt import Connection, Outcome, Reply
 
 
 class Sdk:
@@ -212,6 +213,57 @@ def test_nothing_can_be_published_after_closing(connect: Connect) -> None:
     with pytest.raises(Unreachable, match="closed"):
         connection.publish("a/topic", b"")
     assert sdk.packets == []
+
+
+class Service:
+    """In place of the SDK's client for requests: answers with what it is given."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self.asked: Any = None
+
+    def __call__(self, _client: object, _options: object) -> "Service":
+        return self
+
+    def make_request(self, options: Any) -> "Future[Any]":
+        options.validate()
+        self.asked = options
+        future: Future[Any] = Future()
+        if isinstance(self._answer, Exception):
+            future.set_exception(self._answer)
+        else:
+            future.set_result(self._answer)
+        return future
+
+
+@pytest.mark.parametrize("kind", ["accepted", "rejected"])
+def test_a_request_is_answered_on_either_of_two_topics(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    connection, _ = connect(Sdk.succeed)
+    service = Service(SimpleNamespace(topic=f"$aws/ask/{kind}", payload=b"{}"))
+    monkeypatch.setattr(mqtt_request_response, "Client", service)
+    assert connection.request("$aws/ask", b"request") == Reply(kind == "accepted", b"{}")
+    answers = ["$aws/ask/accepted", "$aws/ask/rejected"]
+    assert service.asked.subscription_topic_filters == answers
+    assert [path.topic for path in service.asked.response_paths] == answers
+
+
+def test_a_request_without_an_answer_is_an_error(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, _ = connect(Sdk.succeed)
+    service = Service(error("AWS_ERROR_MQTT_TIMEOUT"))
+    monkeypatch.setattr(mqtt_request_response, "Client", service)
+    with pytest.raises(RequestFailed, match="no answer to a request to \\$aws/ask"):
+        connection.request("$aws/ask", b"request")
+
+
+def test_nothing_can_be_requested_after_closing(connect: Connect) -> None:
+    connection, _ = connect(Sdk.succeed)
+    connection.close()
+    with pytest.raises(Unreachable, match="closed"):
+        connection.request("$aws/ask", b"request")
 
 
 def test_a_message_that_comes_while_it_closes_is_unknown(
