@@ -9,12 +9,14 @@ from configparser import ConfigParser, SectionProxy
 from configparser import Error as ConfigError
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.session
-from botocore import exceptions
+from botocore import UNSIGNED, exceptions
 from botocore.config import Config
 
 from contracts import names
@@ -52,6 +54,10 @@ _CREDENTIAL_CODES = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+# The same codes also tell of a clock that is off, and only the message says which it is.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+_CLOCK_CODES = {"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"}
+_CLOCK_MESSAGES = ("Signature expired", "Signature not yet current")
 _FORBIDDEN_CODES = {
     "AccessDenied",
     "AccessDeniedException",
@@ -156,22 +162,9 @@ def session_for(environment: str, root: Path = PROJECT_ROOT) -> AwsEnvironment:
         AwsError: It is unknown, its emulator is not running, the credentials are missing or
             refused, or they belong to another account than the configured one.
     """
-    settings = _settings(environment, root)
+    settings = settings_of(environment, root)
     with explained(environment):
-        session = (
-            _local_session(root)
-            if environment == LOCAL
-            else boto3.Session(
-                botocore_session=_botocore_session(None), region_name=settings.get("region")
-            )
-        )
-        region = session.region_name
-        if not region:
-            raise AwsError(
-                f"expected a region for {environment}, got none; set "
-                f"context.environments.{environment}.region in cdk.json, or AWS_REGION",
-                ExitStatus.ENVIRONMENT,
-            )
+        session = _session(environment, settings, root)
         account = session.client("sts").get_caller_identity()["Account"]
     expected = settings.get("account")
     if expected and expected != account:
@@ -180,10 +173,54 @@ def session_for(environment: str, root: Path = PROJECT_ROOT) -> AwsEnvironment:
             "set AWS_PROFILE to a profile of the right one",
             ExitStatus.ENVIRONMENT,
         )
-    return AwsEnvironment(environment, session, account, region, root)
+    return AwsEnvironment(environment, session, account, session.region_name, root)
 
 
-def _settings(environment: str, root: Path) -> dict[str, Any]:
+def time_of(environment: str, root: Path = PROJECT_ROOT) -> datetime | None:
+    """What AWS's clock says; None: the endpoint does not tell. Needs no credentials.
+
+    AWS refuses what is signed by a clock that is off, so the question is not signed; the refusal
+    tells the time.
+
+    Raises:
+        AwsError: The environment is unknown, or AWS is out of reach.
+    """
+    config = Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1})
+    with explained(environment):
+        sts = _session(environment, settings_of(environment, root), root).client(
+            "sts", config=config
+        )
+        try:
+            headers = sts.get_caller_identity()["ResponseMetadata"]["HTTPHeaders"]
+        except exceptions.ClientError as refusal:
+            headers = refusal.response["ResponseMetadata"]["HTTPHeaders"]
+    date = headers.get("date")
+    return None if date is None else parsedate_to_datetime(date)
+
+
+def _session(environment: str, settings: dict[str, Any], root: Path) -> boto3.Session:
+    session = (
+        _local_session(root)
+        if environment == LOCAL
+        else boto3.Session(
+            botocore_session=_botocore_session(None), region_name=settings.get("region")
+        )
+    )
+    if not session.region_name:
+        raise AwsError(
+            f"expected a region for {environment}, got none; set "
+            f"context.environments.{environment}.region in cdk.json, or AWS_REGION",
+            ExitStatus.ENVIRONMENT,
+        )
+    return session
+
+
+def settings_of(environment: str, root: Path = PROJECT_ROOT) -> dict[str, Any]:
+    """The block of ``environment`` in ``cdk.json``.
+
+    Raises:
+        AwsError: There is none.
+    """
     path = root / "cdk.json"
     try:
         environments = json.loads(path.read_bytes())["context"]["environments"]
@@ -274,6 +311,12 @@ def explained(environment: str) -> Iterator[None]:
 def _explained_answer(environment: str, error: exceptions.ClientError) -> AwsError:
     code = error.response.get("Error", {}).get("Code", "")
     message = error.response.get("Error", {}).get("Message", "") or code
+    if code in _CLOCK_CODES or message.startswith(_CLOCK_MESSAGES):
+        return AwsError(
+            f"expected this machine's clock to agree with AWS's, got {code}: {_line(message)}; "
+            "set the clock",
+            ExitStatus.ENVIRONMENT,
+        )
     if code in _CREDENTIAL_CODES:
         remedy = (
             deploy_command(LOCAL) if environment == LOCAL else "aws sso login, or set AWS_PROFILE"

@@ -163,14 +163,24 @@ def read_device(folder: Path) -> Device:
             "run python -m device.provision again"
         ) from None
     except (OSError, ValueError, TypeError) as error:
-        raise IdentityError(f"expected a device's description, got {path}: {error}") from None
+        raise IdentityError(
+            f"expected a device's description, got {path}: {error}; {_restore(path)}"
+        ) from None
     for name, kind in get_type_hints(Device).items():
         if type(getattr(device, name)) not in (get_args(kind) or (kind,)):
             raise IdentityError(
                 f"expected {name} to be {getattr(kind, '__name__', kind)}, "
-                f"got {getattr(device, name)!r} in {path}"
+                f"got {getattr(device, name)!r} in {path}; {_restore(path)}"
             )
     return device
+
+
+def _restore(path: Path) -> str:
+    """What mends a file that ``device.provision`` cannot make again."""
+    return (
+        f"restore it from where it was made, or move {path.parent} away and run "
+        "python -m device.provision again"
+    )
 
 
 def refuse_leftovers(folder: Path) -> None:
@@ -194,8 +204,10 @@ def public_key_of_certificate(path: Path) -> bytes:
     """
     try:
         return public_key_of_pem(path.read_text("ascii"))
-    except (OSError, ValueError) as error:
-        raise IdentityError(f"expected a PEM certificate, got {path}: {error}") from None
+    except (OSError, ValueError):
+        raise IdentityError(
+            f"expected a PEM certificate in {path}; run python -m device.provision again"
+        ) from None
 
 
 def public_key_of_pem(certificate: str) -> bytes:
@@ -217,7 +229,9 @@ def public_key_of_key(path: Path) -> bytes:
     try:
         public_key = load_private_key(path.read_bytes(), password=None).public_key()
     except (OSError, ValueError, TypeError):
-        raise IdentityError(f"expected an unencrypted PEM private key in {path}") from None
+        raise IdentityError(
+            f"expected an unencrypted PEM private key in {path}; {_restore(path)}"
+        ) from None
     return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -194,6 +194,10 @@ class Delivery(threading.Thread):
             except (BotoCoreError, ClientError) as error:
                 _LOG.warning("%s: %s; trying again", self.name, error)
                 time.sleep(_RETRY_SECONDS)
+            # Someone has changed the rule by hand, and may change it back.
+            except (LookupError, StopIteration) as error:
+                _LOG.warning("%s: not as it was deployed: %r; trying again", self.name, error)
+                time.sleep(_RETRY_SECONDS)
 
     def _attach(self) -> tuple[Stream, str]:
         """See that the rule also feeds our queue; read what is deployed."""

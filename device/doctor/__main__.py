@@ -6,7 +6,7 @@ from dataclasses import asdict
 import click
 
 import contracts
-from device import cli
+from device import aws, cli
 from device.doctor import probe
 from device.doctor.context import Context
 from device.doctor.findings import Finding, Outcome, Stage, examine
@@ -75,18 +75,30 @@ def main(
     """
     if send and no_connect:
         raise click.UsageError("expected --send or --no-connect, got both")
+    aws.settings_of(environment)  # a wrong name is no fault of the device
     cli.check_customer(environment, thing_name, customer)
     context = Context(environment, thing_name, channel, PROJECT_ROOT, customer)
     chosen = stages(connect=not no_connect, send=send)
-    failed = []
+    findings = []
     for finding in examine(context, chosen):
         click.echo(_json(finding) if format_ == "json" else _text(finding))
-        if finding.outcome is Outcome.FAILED:
-            failed.append(finding.stage)
+        findings.append(finding)
+    failed = [finding for finding in findings if finding.outcome is Outcome.FAILED]
+    if format_ == "text":
+        click.echo(_conclusion(findings, failed, sent=send))
     if failed:
-        status = next(stage.status for stage in chosen if stage.name == failed[0])
-        raise SystemExit(status)
+        raise SystemExit(next(s.status for s in chosen if s.name == failed[0].stage))
     raise SystemExit(ExitStatus.OK)
+
+
+def _conclusion(findings: list[Finding], failed: list[Finding], *, sent: bool) -> str:
+    """What a person reads when the lines above have scrolled away."""
+    skipped = sum(finding.outcome is Outcome.SKIPPED for finding in findings)
+    counts = f"{len(findings)} checks, {len(failed)} failed, {skipped} skipped"
+    if failed:
+        faults = (f"  {_line(finding)}" for finding in failed)
+        return "\n".join((f"\n{counts}:", *faults))
+    return f"\n{counts}" + ("" if sent else "; --send follows a reading to its row")
 
 
 def _json(finding: Finding) -> str:
@@ -95,8 +107,12 @@ def _json(finding: Finding) -> str:
 
 def _text(finding: Finding) -> str:
     word = click.style(f"{finding.outcome:<7}", fg=_COLOURS[finding.outcome])
-    line = f"{word}  {finding.stage} · {finding.check}: {_printable(finding.detail)}"
-    return line if finding.mend is None else f"{line}\n         → {finding.mend}"
+    return f"{word}  {_line(finding)}"
+
+
+def _line(finding: Finding) -> str:
+    line = f"{finding.stage} · {finding.check}: {_printable(finding.detail)}"
+    return line if finding.mend is None else f"{line}\n         → {_printable(finding.mend)}"
 
 
 def _printable(text: str) -> str:

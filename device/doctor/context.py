@@ -4,7 +4,7 @@ From the topic rule on, every hop is found through the one before it, as a messa
 names the stream, the stream the bucket, the bucket the queue, the queue the function.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -18,6 +18,10 @@ from device.identity import Device, Identity
 
 RECENT = timedelta(hours=24)
 """How far back the buckets are searched."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Skipped(Exception):  # noqa: N818  # reads as what happened
@@ -44,6 +48,7 @@ class Context:
         root: The project's folder.
         customer: Whose, if not the thing's own.
         environment: Set by the check that opens it; None while there are no credentials.
+        clock: This machine's.
     """
 
     environment_name: str
@@ -52,6 +57,7 @@ class Context:
     root: Path
     customer: str | None = None
     environment: aws.AwsEnvironment | None = None
+    clock: Callable[[], datetime] = _now
 
     @property
     def folder(self) -> Path:
@@ -114,6 +120,12 @@ class Context:
         if self.environment_name == aws.LOCAL:
             return "run python -m local down && python -m local up --detach"
         return f"run {aws.deploy_command(self.environment_name)}"
+
+    def look(self, elsewhere: str) -> str:
+        """Where to look for what AWS shows in metrics and logs, and a local stack in neither."""
+        if self.environment_name == aws.LOCAL:
+            return "run python -m local status, and look into .local/logs"
+        return elsewhere
 
     @property
     def cloud(self) -> aws.AwsEnvironment:

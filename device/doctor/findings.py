@@ -98,4 +98,7 @@ def _run(context: Context, stage: str, name: str, check: Check) -> Finding:
             return Finding(stage, name, Outcome.SKIPPED, str(error))
         # The form of our errors: "expected …, got …; run …".
         seen, _, mend = str(error).partition("; ")
-        return Finding(stage, name, Outcome.FAILED, seen, mend or "see the message; try again")
+        return Finding(stage, name, Outcome.FAILED, seen, mend or "mend that, and run this again")
+    except Exception as defect:  # the other checks can say something all the same
+        seen = f"the check itself failed, on what it did not expect: {defect!r}"
+        return Finding(stage, name, Outcome.SKIPPED, seen)

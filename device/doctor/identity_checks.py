@@ -1,11 +1,11 @@
 """The stages around the device itself: its files, its registration, its way to the broker."""
 
+import contextlib
 import json
 import socket
 import ssl
 import stat
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 
 from botocore.exceptions import ClientError
 from cryptography import x509
@@ -15,7 +15,7 @@ from device import aws, certificates, identity, mqtt
 from device.doctor import policies
 from device.doctor.context import Context, Skipped
 from device.doctor.findings import Failed, Stage
-from device.errors import ExitStatus
+from device.errors import AwsError, ExitStatus, IdentityError
 
 _TIMEOUT_SECONDS = 5.0
 
@@ -65,11 +65,21 @@ def pair(context: Context) -> str:
     return "the certificate is the key's"
 
 
+def ca(context: Context) -> str:
+    """There is something to tell the broker by."""
+    path = context.identity.ca_path
+    try:
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+    except ValueError:
+        raise Failed(f"there is no PEM certificate in {path}", context.provision) from None
+    return f"{len(found)} to tell the broker by"
+
+
 def dates(context: Context) -> str:
     """The certificate is valid now, by this machine's clock."""
     certificate = x509.load_pem_x509_certificate(context.identity.certificate_path.read_bytes())
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    now = datetime.now(UTC)
+    now = context.clock()
     if now < begins:
         raise Failed(
             f"the certificate is valid from {begins:%Y-%m-%d}, and this machine's clock says "
@@ -84,25 +94,28 @@ def dates(context: Context) -> str:
     return f"valid until {ends:%Y-%m-%d}"
 
 
+def clock(context: Context) -> str:
+    """This machine's clock agrees with AWS's; the first question, as AWS answers no other else."""
+    try:
+        theirs = aws.time_of(context.environment_name, context.root)
+    except AwsError:
+        raise Skipped("AWS does not answer") from None  # the next check says why
+    if theirs is None:
+        raise Skipped("the endpoint does not tell the time")
+    ours = context.clock()
+    if abs(ours - theirs) > _CLOCK_TOLERANCE:
+        raise Failed(
+            f"this machine's clock says {ours:%Y-%m-%d %H:%M:%S} UTC, AWS's "
+            f"{theirs:%Y-%m-%d %H:%M:%S} UTC",
+            "set this machine's clock",
+        )
+    return "agrees with AWS"
+
+
 def account(context: Context) -> str:
     """The credentials are of the environment's account and region."""
     context.environment = aws.session_for(context.environment_name, context.root)
     return f"{context.environment.account}, {context.environment.region}"
-
-
-def clock(context: Context) -> str:
-    """This machine's clock agrees with AWS's."""
-    answer = context.client("sts").get_caller_identity()
-    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    if date is None:
-        raise Skipped("the endpoint does not tell the time")
-    ahead = datetime.now(UTC) - parsedate_to_datetime(date)
-    if abs(ahead) > _CLOCK_TOLERANCE:
-        raise Failed(
-            f"this machine's clock is {ahead.total_seconds():+.0f} s off",
-            "set this machine's clock",
-        )
-    return "agrees with AWS"
 
 
 def stack(context: Context) -> str:
@@ -113,12 +126,14 @@ def stack(context: Context) -> str:
 
 def owner(context: Context) -> str:
     """The identity is of this account and region."""
-    expected = (context.cloud.region, context.cloud.account)
-    found = tuple(context.device.certificate_arn.split(":")[3:5])
+    expected = f"account {context.cloud.account}, {context.cloud.region}"
+    arn = context.device.certificate_arn
+    region, account_ = ([*arn.split(":"), "", "", "", "", ""])[3:5]
+    found = f"account {account_}, {region}"
     if found != expected:
         raise Failed(
-            f"the identity is of account {' '.join(reversed(found))}",
-            f"use that account's credentials, or move {context.folder} away and provision anew",
+            f"the identity is of {found if account_ else arn}, the environment of {expected}",
+            f"use the identity's account, or move {context.folder} away and provision anew",
         )
     return "the identity is of this account"
 
@@ -171,8 +186,8 @@ def tls(context: Context) -> str:
     try:
         trusted = ssl.create_default_context(cafile=ours.ca_path)
         trusted.load_cert_chain(ours.certificate_path, ours.key_path)
-    except OSError as error:
-        raise Skipped(f"TLS cannot use the identity's files: {error}") from None
+    except OSError:
+        raise Skipped("TLS cannot use the identity's files") from None
     try:
         with (
             socket.create_connection((device.endpoint, device.port), _TIMEOUT_SECONDS) as plain,
@@ -211,13 +226,11 @@ def certificate(context: Context) -> str:
             ),
         )
     ours = context.identity.certificate_path
-    if ours.is_file() and identity.public_key_of_certificate(ours) != identity.public_key_of_pem(
-        description["certificatePem"]
-    ):
-        raise Failed(
-            f"{ours} is another certificate than device.json names",
-            context.provision,
-        )
+    with contextlib.suppress(IdentityError):  # which the identity's stage has told of
+        if identity.public_key_of_certificate(ours) != identity.public_key_of_pem(
+            description["certificatePem"]
+        ):
+            raise Failed(f"{ours} is another certificate than device.json names", context.provision)
     return f"{device.certificate_id} is ACTIVE"
 
 
@@ -333,12 +346,12 @@ def _authorized(context: Context, action: str, resource: str) -> bool:
 IDENTITY = Stage(
     "identity",
     ExitStatus.IDENTITY,
-    {"files": files, "modes": modes, "pair": pair, "dates": dates},
+    {"files": files, "modes": modes, "pair": pair, "ca": ca, "dates": dates},
 )
 ENVIRONMENT = Stage(
     "environment",
     ExitStatus.ENVIRONMENT,
-    {"account": account, "clock": clock, "stack": stack, "owner": owner},
+    {"clock": clock, "account": account, "stack": stack, "owner": owner},
 )
 NETWORK = Stage(
     "network",

@@ -23,6 +23,9 @@ from device.errors import ExitStatus
 _MOST_OBJECTS = 50
 _MOST_BYTES = 16 * 2**20
 
+# From then on, the stack's alarms say that a hop is late.
+_LATE_SECONDS = 15 * 60
+
 _FILTER = re.compile(r"\bFROM\s+'([^']*)'", re.IGNORECASE)
 _CHANNEL = re.compile(r"\bWHERE\s+topic\(4\)\s*=\s*'([^']*)'\s*$", re.IGNORECASE)
 
@@ -123,7 +126,7 @@ def stream_metrics(context: Context) -> str:
     if age is None:
         raise Skipped("no metrics of the last hour")
     interval = context.destination["BufferingHints"]["IntervalInSeconds"]
-    if age > interval + 900:
+    if age > interval + _LATE_SECONDS:
         raise Failed(
             f"Firehose's oldest undelivered record was {age:.0f} s old within the last hour",
             context.command(
@@ -238,6 +241,25 @@ def function_state(context: Context) -> str:
     return f"Active, changed {_ago(datetime.fromisoformat(function['LastModified']))}"
 
 
+def backlog(context: Context) -> str:
+    """No object waits long for the function."""
+    arn = context.queue_arn
+    if arn is None:
+        raise Skipped("no queue hears of raw objects")
+    queue = {"QueueName": arn.rpartition(":")[2]}
+    age = _metric(context, "AWS/SQS", "ApproximateAgeOfOldestMessage", queue, "Maximum")
+    if age is None:
+        raise Skipped("no metrics of the last hour")
+    if age > _LATE_SECONDS:
+        raise Failed(
+            f"an object waited {age:.0f} s for the function within the last hour; "
+            f"{_waiting(context)} wait or are being parsed",
+            f"raise parser_maximum_concurrency of {context.environment_name} in cdk.json, then "
+            + context.deploy,
+        )
+    return f"no object waited longer than {age:.0f} s in the last hour"
+
+
 def function_concurrency(context: Context) -> str:
     """The function is not kept from running."""
     name = context.function["FunctionName"]
@@ -287,8 +309,7 @@ def dead_letters(context: Context) -> str:
     if redrive is None:
         raise Failed("the queue has no dead-letter queue", context.deploy)
     arn = json.loads(redrive)["deadLetterTargetArn"]
-    attributes = context.queue_attributes(arn)
-    count = sum(int(attributes[name]) for name in _COUNTS)
+    count = _events(context, arn)
     if count:
         raise Failed(
             f"the dead-letter queue holds {count} events of objects that could not be parsed",
@@ -301,15 +322,18 @@ def dead_letters(context: Context) -> str:
 def rejected_readings(context: Context) -> str:
     """No reading of this device was rejected of late."""
     reasons: Counter[str] = Counter()
+    newest: datetime | None = None
     found = context.newest(context.parsed_bucket, f"rejected/{context.channel}/")
     for rejected in islice(found, _MOST_OBJECTS):
         for line in _lines(context, rejected):
             if _thing_of(_topic_of_raw(line["line"])) == context.thing_name:
                 reasons[f"{line['path'] or '$'}: {line['reason']}"] += 1
-    if reasons:
+                newest = newest or rejected.modified
+    if newest is not None:
         top = "; ".join(f"{count} of {reason}" for reason, count in reasons.most_common(3))
         raise Failed(
-            f"{reasons.total()} readings of this device were rejected in the last 24 h: {top}",
+            f"readings of this device were rejected, {reasons.total()} in the last 24 h and the "
+            f"newest {_ago(newest)}: {top}",
             f"send what contracts/{context.channel}.json allows",
         )
     return "none of this device in the last 24 h"
@@ -349,7 +373,11 @@ def table_count(context: Context) -> str:
             f"WHERE dt >= '{yesterday}' AND thing_name = '{context.thing_name}'",
         )
     except query.QueryError as error:
-        raise Failed(f"Athena cannot count the rows: {error}", context.deploy) from None
+        raise Failed(
+            f"Athena cannot count the rows: {error}",
+            "mend what Athena says: move away an object that it cannot read, enable the workgroup "
+            f"{names.workgroup_name(context.environment_name)}, or {context.deploy}",
+        ) from None
     if count == "0":
         return "no row of this device since yesterday; --send shows the way of a reading"
     return f"{count} rows of this device since yesterday, the newest of {newest} UTC"
@@ -363,7 +391,13 @@ _COUNTS = (
 
 
 def _waiting(context: Context) -> int:
-    return sum(int(context.queue[name]) for name in _COUNTS)
+    """How many events wait or are being parsed, at this moment."""
+    return 0 if context.queue_arn is None else _events(context, context.queue_arn)
+
+
+def _events(context: Context, queue_arn: str) -> int:
+    attributes = context.queue_attributes(queue_arn)
+    return sum(int(attributes[name]) for name in _COUNTS)
 
 
 def _metric(
@@ -468,6 +502,7 @@ PARSER = Stage(
         "concurrency": function_concurrency,
         "errors": function_errors,
         "dead letters": dead_letters,
+        "backlog": backlog,
     },
     needs=("environment",),
 )

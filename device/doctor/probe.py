@@ -1,28 +1,34 @@
 """Publish one reading and follow it, hop by hop, to its row."""
 
 import base64
+import contextlib
 import gzip
 import json
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from botocore.exceptions import ClientError
 
 import contracts
 from device import mqtt
 from device.doctor import query
-from device.doctor.context import Context, S3Object
-from device.doctor.findings import Failed, Stage
+from device.doctor.context import Context, S3Object, Skipped
+from device.doctor.findings import Check, Failed, Stage
+from device.doctor.pipeline_checks import (
+    dead_letters,
+    failed_objects,
+    function_errors,
+    rejected_readings,
+    undelivered_objects,
+)
 from device.errors import ExitStatus
 from device.simulator import Simulator
 
 # How much longer than its buffering interval each hop may take before it counts as broken.
 _PATIENCE_SECONDS = 90.0
 _PAUSE_SECONDS = 0.5
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -70,12 +76,12 @@ class Probe:
             return False
 
         interval = context.destination["BufferingHints"]["IntervalInSeconds"]
-        _wait(
-            found,
-            interval + _PATIENCE_SECONDS,
-            "the probe is not in the raw bucket",
-            "wait a minute and look at the rule's and the stream's metrics and logs",
-        )
+        if not _comes(found, interval + _PATIENCE_SECONDS):
+            _ask(context, undelivered_objects, failed_objects)
+            raise Failed(
+                f"the probe was not in the raw bucket after {self._elapsed()}",
+                context.look("look at the rule's and the stream's metrics and logs"),
+            )
         assert self._raw is not None  # noqa: S101  # found() has set it
         return f"after {self._elapsed()} in s3://{self._raw.bucket}/{self._raw.key}"
 
@@ -94,12 +100,12 @@ class Probe:
                 raise
             return True
 
-        _wait(
-            found,
-            _PATIENCE_SECONDS,
-            "the probe's batch has no Parquet object",
-            "look at the function's log",
-        )
+        if not _comes(found, _PATIENCE_SECONDS):
+            _ask(context, function_errors, dead_letters, rejected_readings)
+            raise Failed(
+                f"the probe's batch had no Parquet object after {self._elapsed()}",
+                context.look("look at the function's log"),
+            )
         return f"after {self._elapsed()} in s3://{context.parsed_bucket}/{key}"
 
     def query(self, context: Context) -> str:
@@ -113,14 +119,19 @@ class Probe:
             f"WHERE dt = '{day}' AND raw_key = '{self._raw.key}' AND raw_line = {self._line}",
         )
         if not rows:
-            raise Failed("the probe's row is not in the table", "look at the table's location")
+            _ask(context, rejected_readings)
+            raise Failed("the probe's row is not in the table", context.deploy)
         name, received, reading_id = rows[0]
         return f"after {self._elapsed()}: {name} at {received} UTC, reading_id {reading_id}"
 
     def _is_in(self, context: Context, candidate: S3Object) -> bool:
-        expected = base64.b64encode(self.payload).decode()
-        for number, line in enumerate(gzip.decompress(context.body(candidate)).split(b"\n"), 1):
-            if expected.encode() in line and json.loads(line)["topic"] == context.plain_topic:
+        expected = base64.b64encode(self.payload)
+        try:
+            lines = gzip.decompress(context.body(candidate)).split(b"\n")
+        except (OSError, EOFError, zlib.error):  # someone else's; Firehose's are whole
+            return False
+        for number, line in enumerate(lines, 1):
+            if expected in line and json.loads(line)["topic"] == context.plain_topic:
                 self._raw, self._line = candidate, number
                 return True
         return False
@@ -129,12 +140,20 @@ class Probe:
         return f"{time.monotonic() - self._sent:.1f} s"
 
 
-def _wait(found: Callable[[], bool], seconds: float, seen: str, mend: str) -> None:
+def _comes(found: Callable[[], bool], seconds: float) -> bool:
     until = time.monotonic() + seconds
     while not found():
         if time.monotonic() > until:
-            raise Failed(f"{seen} after {seconds:.0f} s", mend)
+            return False
         time.sleep(_PAUSE_SECONDS)
+    return True
+
+
+def _ask(context: Context, *checks: Check) -> None:
+    """Let these checks, which found nothing before the probe, raise what they find after it."""
+    for check in checks:
+        with contextlib.suppress(Skipped):
+            check(context)
 
 
 def stage(needs: tuple[str, ...]) -> Stage:

@@ -9,21 +9,24 @@ _PAUSE_SECONDS = 0.3
 
 
 class QueryError(Exception):
-    """Athena failed or cancelled the query; the message is Athena's reason."""
+    """Athena failed, cancelled or refused the query; the message is Athena's reason."""
 
 
 def run(athena: Any, environment: str, sql: str) -> list[list[str]]:
     """Return the rows that ``sql`` gives in the environment's workgroup; null is empty text.
 
     Raises:
-        QueryError: Athena failed or cancelled it.
-        botocore.exceptions.ClientError: Athena refuses it.
+        QueryError: Athena failed, cancelled or refused it: its workgroup is missing or disabled.
+        botocore.exceptions.ClientError: Athena cannot be asked.
     """
-    query_id = athena.start_query_execution(
-        QueryString=sql,
-        QueryExecutionContext={"Database": names.database_name(environment)},
-        WorkGroup=names.workgroup_name(environment),
-    )["QueryExecutionId"]
+    try:
+        query_id = athena.start_query_execution(
+            QueryString=sql,
+            QueryExecutionContext={"Database": names.database_name(environment)},
+            WorkGroup=names.workgroup_name(environment),
+        )["QueryExecutionId"]
+    except athena.exceptions.InvalidRequestException as error:
+        raise QueryError(error.response["Error"]["Message"]) from None
     while True:
         status = athena.get_query_execution(QueryExecutionId=query_id)["QueryExecution"]["Status"]
         if status["State"] == "SUCCEEDED":

@@ -4,12 +4,13 @@ import contextlib
 import json
 import re
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,13 +21,15 @@ from click.testing import CliRunner
 
 from contracts import names
 from device import doctor
+from device.doctor import probe
 from device.doctor.__main__ import main, stages
 from device.doctor.context import Context
 from device.doctor.findings import Outcome, examine
 from device.errors import ExitStatus
 from device.identity import Identity
 from device.registration import provision
-from local.state import ENVIRONMENT, ROOT
+from local import state
+from local.state import ENVIRONMENT, MQTT, ROOT
 from tests.local.conftest import CHANNEL, Lake, wait_for, wait_until
 
 RunModule = Callable[..., subprocess.CompletedProcess[str]]
@@ -73,7 +76,7 @@ def test_on_a_healthy_device_every_check_passes(
     assert found.status == ExitStatus.OK
     # The only ones that the local stack cannot answer.
     skipped = {(f["stage"], f["check"]) for f in found.findings if f["outcome"] == "skipped"}
-    assert skipped == {("rule", "metrics"), ("delivery", "metrics")}
+    assert skipped == {("rule", "metrics"), ("delivery", "metrics"), ("parser", "backlog")}
 
 
 def test_send_follows_a_reading_to_its_row(
@@ -100,6 +103,9 @@ def test_the_text_report_has_a_line_for_each_check_and_the_mend_below_it(
     (at,) = (number for number, line in enumerate(lines) if line.startswith("failed"))
     assert lines[at].startswith("failed   identity · modes: ")
     assert lines[at + 1].strip() == f"→ run chmod 600 {patient.key_path}"
+    # And once more at the end, where a person looks first.
+    assert re.fullmatch(r"\d+ checks, 1 failed, \d+ skipped:", lines[-3])
+    assert lines[-2:] == [f"  {lines[at].removeprefix('failed   ')}", lines[at + 1]]
 
 
 def test_no_connect_leaves_the_broker_out(patient: Identity, diagnose: Diagnose) -> None:
@@ -160,6 +166,52 @@ def another_account(_lake: Lake, patient: Identity) -> contextlib.AbstractContex
 
 def another_broker(_lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
     return changed_description(patient, port=1)  # type: ignore[no-any-return]
+
+
+def another_region(_lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
+    arn = patient.device.certificate_arn.replace(":us-east-1:", ":eu-central-1:")
+    return changed_description(patient, certificate_arn=arn)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def broker_at(patient: Identity, **where: Any) -> Iterator[None]:
+    """Environment and identity agree on where the broker is, and it is not there."""
+    described = {"host" if name == "endpoint" else name: value for name, value in where.items()}
+    content = {**json.loads(MQTT.read_bytes()), **described}
+    with changed_description(patient, **where), changed_file(MQTT, json.dumps(content).encode()):
+        yield
+
+
+def no_dns(_lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
+    return broker_at(patient, endpoint="broker.invalid")  # https://www.rfc-editor.org/rfc/rfc6761
+
+
+@contextmanager
+def nothing_listens(_lake: Lake, patient: Identity) -> Iterator[None]:
+    with socket.socket() as bound:  # and not listening: connections are refused
+        bound.bind(("127.0.0.1", 0))
+        with broker_at(patient, port=bound.getsockname()[1]):
+            yield
+
+
+def no_ca(_lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
+    return changed_file(patient.ca_path, b"")
+
+
+@contextmanager
+def certificate_of_another(lake: Lake, patient: Identity) -> Iterator[None]:
+    other = provision(lake.environment, f"other-{secrets.token_hex(4)}", lambda _: None)
+    with (
+        changed_file(patient.certificate_path, other.certificate_path.read_bytes()),
+        changed_file(patient.key_path, other.key_path.read_bytes()),
+    ):
+        yield
+
+
+def certificate_unreadable(
+    _lake: Lake, patient: Identity
+) -> contextlib.AbstractContextManager[None]:
+    return changed_file(patient.certificate_path, b"-----BEGIN CERTIFICATE-----")
 
 
 def another_ca(_lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
@@ -239,6 +291,13 @@ def policy_denies_client_id(
     return changed_policy(lake, lambda statements: statements.pop(0))
 
 
+def policy_denies_proof(lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
+    """What AWS IoT says of the policy is not what its broker does."""
+    topic = names.proof_topic(ENVIRONMENT, patient.device.thing_name)
+    deny = {"Effect": "Deny", "Action": "iot:Publish", "Resource": f"arn:aws:iot:*:*:topic/{topic}"}
+    return changed_policy(lake, lambda statements: statements.append(deny))
+
+
 @contextmanager
 def changed_rule(lake: Lake, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[None]:
     iot = lake.client("iot")
@@ -250,6 +309,33 @@ def changed_rule(lake: Lake, change: Callable[[dict[str, Any]], dict[str, Any]])
         yield
     finally:
         iot.replace_topic_rule(ruleName=RULE, topicRulePayload=payload)
+
+
+@contextmanager
+def rule_deleted(lake: Lake, _patient: Identity) -> Iterator[None]:
+    iot = lake.client("iot")
+    with changed_rule(lake, lambda _: {}):  # which makes it again
+        rule = iot.get_topic_rule(ruleName=RULE)["rule"]
+        keys = ("sql", "description", "awsIotSqlVersion", "ruleDisabled", "actions", "errorAction")
+        iot.delete_topic_rule(ruleName=RULE)
+        try:
+            yield
+        finally:
+            payload = {key: rule[key] for key in keys}
+            iot.create_topic_rule(ruleName=RULE, topicRulePayload=payload)
+
+
+def rule_without_action(lake: Lake, _patient: Identity) -> contextlib.AbstractContextManager[None]:
+    def others(rule: dict[str, Any]) -> dict[str, Any]:
+        return {"actions": [action for action in rule["actions"] if "firehose" not in action]}
+
+    return changed_rule(lake, others)
+
+
+def rule_without_error_action(
+    lake: Lake, _patient: Identity
+) -> contextlib.AbstractContextManager[None]:
+    return changed_rule(lake, lambda rule: {"errorAction": rule["actions"][0]})
 
 
 def rule_disabled(lake: Lake, _patient: Identity) -> contextlib.AbstractContextManager[None]:
@@ -282,8 +368,8 @@ def rule_to_no_stream(lake: Lake, _patient: Identity) -> contextlib.AbstractCont
 
 
 @contextmanager
-def object_in(lake: Lake, key: str, body: bytes) -> Iterator[None]:
-    s3, bucket = lake.client("s3"), lake.bucket("RawBucket")
+def object_in(lake: Lake, key: str, body: bytes, bucket: str = "RawBucket") -> Iterator[None]:
+    s3, bucket = lake.client("s3"), lake.bucket(bucket)
     s3.put_object(Bucket=bucket, Key=key, Body=body)
     try:
         yield
@@ -433,11 +519,33 @@ def table_dropped(lake: Lake, _patient: Identity) -> Iterator[None]:
         glue.create_table(DatabaseName=database, TableInput={key: table[key] for key in keys})
 
 
+@contextmanager
+def table_elsewhere(lake: Lake, _patient: Identity) -> Iterator[None]:
+    glue, database = lake.client("glue"), names.database_name(ENVIRONMENT)
+    table = glue.get_table(DatabaseName=database, Name=CHANNEL)["Table"]
+    keys = ("Name", "Description", "TableType", "Parameters", "PartitionKeys", "StorageDescriptor")
+    before = {key: table[key] for key in keys}
+    storage = {**table["StorageDescriptor"], "Location": "s3://no-such-bucket/parsed/"}
+    update = glue.update_table
+    update(DatabaseName=database, TableInput={**before, "StorageDescriptor": storage})
+    try:
+        yield
+    finally:
+        update(DatabaseName=database, TableInput=before)
+
+
+def rubbish_in_table(lake: Lake, _patient: Identity) -> contextlib.AbstractContextManager[None]:
+    hour = f"{datetime.now(UTC):dt=%Y-%m-%d/hour=%H}"
+    key = f"parsed/{CHANNEL}/{hour}/made-by-a-test.parquet"
+    return object_in(lake, key, b"this is not Parquet", bucket="ParsedBucket")
+
+
 STATUSES = {
     "identity": 8,
     "environment": 12,
     "network": 7,
     "registration": 15,
+    "broker": 6,
     "rule": 16,
     "delivery": 17,
     "parser": 18,
@@ -451,18 +559,28 @@ STATUSES = {
         (key_readable, "identity · modes"),
         (key_missing, "identity · files"),
         (key_of_another, "identity · pair"),
+        (certificate_unreadable, "identity · pair"),
+        (no_ca, "identity · ca"),
         (another_account, "environment · owner"),
+        (another_region, "environment · owner"),
         (another_broker, "network · endpoint"),
+        (no_dns, "network · dns"),
+        (nothing_listens, "network · tcp"),
         (another_ca, "network · tls"),
         (certificate_inactive, "registration · certificate"),
+        (certificate_of_another, "registration · certificate"),
         (not_attached, "registration · thing"),
         (wrong_thing, "registration · thing"),
         (policy_detached, "registration · policy"),
         (policy_denies_client_id, "registration · client id"),
         (policy_denies_topic, "registration · topic"),
+        (policy_denies_proof, "broker · publish"),
+        (rule_deleted, "rule · exists"),
         (rule_disabled, "rule · enabled"),
         (rule_on_another_topic, "rule · filter"),
         (rule_on_another_channel, "rule · filter"),
+        (rule_without_action, "rule · actions"),
+        (rule_without_error_action, "rule · actions"),
         (rule_to_no_stream, "delivery · stream"),
         (undelivered, "delivery · undelivered/"),
         (given_up, "delivery · failed/"),
@@ -473,6 +591,8 @@ STATUSES = {
         (function_failing, "parser · errors"),
         (dead_letter, "parser · dead letters"),
         (table_dropped, "table · exists"),
+        (table_elsewhere, "table · exists"),
+        (rubbish_in_table, "table · rows"),
     ],
 )
 def test_names_the_one_hop_that_is_broken(
@@ -485,6 +605,86 @@ def test_names_the_one_hop_that_is_broken(
     assert found.status == STATUSES[found.failed[0]["stage"]]
 
 
+@pytest.mark.parametrize(
+    ("off", "named"),
+    [
+        (timedelta(minutes=20), ["environment · clock"]),
+        # So far off that the certificate is not valid.
+        (timedelta(days=-20 * 365), ["identity · dates", "environment · clock"]),
+        (timedelta(days=30 * 365), ["identity · dates", "environment · clock"]),
+    ],
+)
+def test_names_a_clock_that_is_off(
+    off: timedelta, named: list[str], lake: Lake, patient: Identity
+) -> None:
+    context = Context(
+        ENVIRONMENT,
+        patient.device.thing_name,
+        CHANNEL,
+        lake.environment.root,
+        clock=lambda: datetime.now(UTC) + off,
+    )
+    assert failures(context) == named
+
+
+def failures(context: Context) -> list[str]:
+    found = examine(context, stages(connect=True, send=False))
+    return [f"{f.stage} · {f.check}" for f in found if f.outcome is Outcome.FAILED]
+
+
+def test_names_credentials_of_another_account_than_the_configured_one(
+    patient: Identity, tmp_path: Path
+) -> None:
+    settings = json.loads((ROOT / "cdk.json").read_bytes())
+    settings["context"]["environments"][ENVIRONMENT]["account"] = "111111111111"
+    (tmp_path / "cdk.json").write_text(json.dumps(settings))
+    for name in ("certs", ".local"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    context = Context(ENVIRONMENT, patient.device.thing_name, CHANNEL, tmp_path)
+    assert failures(context) == ["environment · account"]
+
+
+@contextmanager
+def firehose_stopped() -> Iterator[None]:
+    (process,) = (process for process, role in state._marked() if role == "firehose")
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+def test_a_probe_that_is_lost_is_named_by_the_hop_where_it_was_lost(
+    patient: Identity, diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_PATIENCE_SECONDS", 1.0)
+    with firehose_stopped():
+        found = diagnose(patient, "--send")
+    (failed,) = found.failed
+    assert (failed["stage"], failed["check"]) == ("probe", "raw")
+    assert failed["mend"] == "run python -m local status, and look into .local/logs"
+    assert found.status == ExitStatus.PROBE
+
+
+def test_a_probe_that_is_undelivered_is_told_with_the_reason(
+    lake: Lake, patient: Identity, diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_PATIENCE_SECONDS", 1.0)
+    published = probe.Probe.publish
+    with contextlib.ExitStack() as faults:
+
+        def publish(self: probe.Probe, context: Context) -> str:
+            faults.enter_context(undelivered(lake, patient))
+            return published(self, context)
+
+        monkeypatch.setattr(probe.Probe, "publish", publish)
+        with firehose_stopped():
+            found = diagnose(patient, "--send")
+    (failed,) = found.failed
+    assert (failed["stage"], failed["check"]) == ("probe", "raw")
+    assert "not authorized to perform firehose:PutRecord" in failed["detail"]
+
+
 def test_names_a_rejected_reading_with_its_reason(
     lake: Lake, make_device: Callable[[], Identity], diagnose: Diagnose
 ) -> None:
@@ -494,6 +694,7 @@ def test_names_a_rejected_reading_with_its_reason(
     found = diagnose(device)
     (failed,) = found.failed
     assert (failed["stage"], failed["check"]) == ("readings", "rejected")
+    assert "1 in the last 24 h and the newest" in failed["detail"]
     assert "$.temperature" in failed["detail"]
     assert found.status == ExitStatus.INVALID
 
@@ -555,6 +756,7 @@ def test_needs_no_permission_but_those_it_documents(lake: Lake, patient: Identit
     assert {(f.stage, f.check) for f in found if f.outcome is Outcome.SKIPPED} == {
         ("rule", "metrics"),
         ("delivery", "metrics"),
+        ("parser", "backlog"),
         # The emulator takes GetFunctionConcurrency for PutFunctionConcurrency.
         ("parser", "concurrency"),
     }

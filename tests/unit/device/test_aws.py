@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,37 @@ def test_aws_saying_no_is_one_line_with_its_own_status(
         aws.session_for("prod", root)
     assert caught.value.status is status
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("SignatureDoesNotMatch", "Signature expired: 20261124T120000Z is now earlier than 2026…"),
+        ("InvalidSignatureException", "Signature not yet current: 20261124T120000Z is still …"),
+        ("RequestTimeTooSkewed", "The difference between the request time and the current …"),
+    ],
+)
+def test_a_clock_that_is_off_is_not_taken_for_bad_credentials(
+    root: Path, signed_in: None, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    response: Any = {"Error": {"Code": code, "Message": message}}
+    answer_with(monkeypatch, failing(exceptions.ClientError(response, "GetCallerIdentity")))
+    with pytest.raises(AwsError, match=r"; set the clock$") as caught:
+        aws.session_for("prod", root)
+    assert caught.value.status is ExitStatus.ENVIRONMENT
+
+
+def test_aws_tells_the_time_without_credentials(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    response: Any = {
+        "Error": {"Code": "MissingAuthenticationToken", "Message": "no"},
+        "ResponseMetadata": {"HTTPHeaders": {"date": "Tue, 24 Nov 2026 12:00:00 GMT"}},
+    }
+    answer_with(monkeypatch, failing(exceptions.ClientError(response, "GetCallerIdentity")))
+    assert aws.time_of("prod", root) == datetime(2026, 11, 24, 12, tzinfo=UTC)
+    response["ResponseMetadata"]["HTTPHeaders"] = {}
+    assert aws.time_of("prod", root) is None
 
 
 def test_an_unreachable_endpoint_is_an_error(

@@ -2,19 +2,28 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+from click.testing import CliRunner
 
-from device.doctor import policies
-from device.doctor.__main__ import STAGES, stages
+from device.doctor import identity_checks, pipeline_checks, policies
+from device.doctor.__main__ import STAGES, main, stages
 from device.doctor.context import Context, Skipped
-from device.doctor.findings import Failed, Finding, Outcome, Stage, examine
+from device.doctor.findings import Check, Failed, Finding, Outcome, Stage, examine
+from device.doctor.identity_checks import IDENTITY
 from device.doctor.pipeline_checks import topic_matches
 from device.errors import AwsError, ExitStatus
 from device.identity import PROJECT_ROOT
+from device.provision import provision
+from tests.unit.device.fakes import REGION, FakeIot, environment
 
 
 def good(_: Context) -> str:
@@ -81,6 +90,294 @@ def test_without_a_device_or_an_account_what_needs_them_is_skipped(tmp_path: Pat
 def test_the_probe_is_sent_only_when_nothing_has_failed() -> None:
     chosen = stages(connect=True, send=True)
     assert chosen[-1].needs == tuple(stage.name for stage in STAGES)
+
+
+def test_a_check_that_trips_over_the_unexpected_stops_no_other() -> None:
+    def surprised(_: Context) -> str:
+        raise KeyError("Statement")
+
+    made = Stage("one", ExitStatus.RULE, {"a": surprised, "b": good})
+    seen = "the check itself failed, on what it did not expect: KeyError('Statement')"
+    assert outcomes(made) == [("skipped", seen), ("ok", "seen")]
+
+
+def test_an_unknown_environment_is_one_line() -> None:
+    result = CliRunner().invoke(main, ["--env", "nope", "sensor-1"])
+    assert result.exit_code == ExitStatus.ENVIRONMENT
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: expected an environment of cdk.json (dev, ")
+    assert result.stderr.count("\n") == 1
+
+
+# What is wrong with the files of an identity.
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Context:
+    provision(environment(tmp_path, FakeIot()), "sensor-1", lambda _: None)
+    return Context("dev", "sensor-1", "telemetry", tmp_path)
+
+
+def failures(context: Context, *of: Stage) -> list[Finding]:
+    return [found for found in examine(context, of) if found.outcome is Outcome.FAILED]
+
+
+def folder_open(context: Context) -> None:
+    context.folder.chmod(0o755)
+
+
+def description_cut(context: Context) -> None:
+    (context.folder / "device.json").write_text("{")
+
+
+def description_of_another(context: Context) -> None:
+    path = context.folder / "device.json"
+    path.write_text(path.read_text().replace("sensor-1", "sensor-2"))
+
+
+def certificate_cut(context: Context) -> None:
+    context.identity.certificate_path.write_text("-----BEGIN CERTIFICATE-----")
+
+
+def key_cut(context: Context) -> None:
+    context.identity.key_path.write_text("-----BEGIN PRIVATE KEY-----")
+
+
+def ca_cut(context: Context) -> None:
+    context.identity.ca_path.write_text("")
+
+
+def interrupted(context: Context) -> None:
+    (context.folder / "provisioning.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "mend"),
+    [
+        (folder_open, "modes", "run chmod 700 "),
+        (description_cut, "files", "restore it from where it was made, or move "),
+        (description_of_another, "files", "move the folder to where its device.json says"),
+        (interrupted, "files", "run python -m device.provision --env dev sensor-1"),
+        (certificate_cut, "pair", "run python -m device.provision again"),
+        (key_cut, "pair", "restore it from where it was made, or move "),
+        (ca_cut, "ca", "run python -m device.provision --env dev sensor-1"),
+    ],
+)
+def test_a_fault_of_the_files_is_named_with_what_mends_it(
+    fault: Callable[[Context], None], check: str, mend: str, patient: Context
+) -> None:
+    assert failures(patient, IDENTITY) == []
+    fault(patient)
+    (found,) = failures(patient, IDENTITY)
+    assert found.check == check
+    assert found.mend is not None
+    assert found.mend.startswith(mend)
+
+
+@pytest.mark.parametrize(
+    ("now", "seen", "mend"),
+    [  # The certificate is of 2026 to 2049.
+        (datetime(1970, 1, 1, 0, 3, tzinfo=UTC), "valid from 2026-01-01", "set this machine's"),
+        (datetime(2050, 1, 1, tzinfo=UTC), "has expired on 2049-12-31", "run python -m device.rot"),
+    ],
+)
+def test_a_certificate_that_is_not_valid_yet_or_any_more(
+    now: datetime, seen: str, mend: str, patient: Context
+) -> None:
+    (found,) = failures(replace(patient, clock=lambda: now), IDENTITY)
+    assert found.check == "dates"
+    assert seen in found.detail
+    assert str(found.mend).startswith(mend)
+
+
+# What AWS may say that no emulator does.
+
+FAR_AWAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class _Stubbers(dict[str, Stubber]):
+    def __missing__(self, service: str) -> Stubber:
+        made = boto3.client(
+            service,  # type: ignore[call-overload]  # any service
+            region_name=REGION,
+            aws_access_key_id="x",
+            aws_secret_access_key="x",
+        )
+        self[service] = Stubber(made)
+        self[service].activate()
+        return self[service]
+
+
+class Answers(Context):
+    """A context whose clients give prepared answers, which botocore sees to be of AWS's form."""
+
+    stubbers: dict[str, Stubber]
+
+    def client(self, service: str) -> Any:
+        return self.stubbers[service].client
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Answers:
+    context = Answers("dev", "sensor-1", "telemetry", tmp_path)
+    context.stubbers = _Stubbers()
+    vars(context).update(
+        rule={"ruleName": "dev_telemetry"},
+        stream={
+            "DeliveryStreamName": "stream",
+            "DeliveryStreamStatus": "ACTIVE",
+            "Destinations": [
+                {
+                    "ExtendedS3DestinationDescription": {
+                        "BucketARN": "arn:aws:s3:::raw",
+                        "BufferingHints": {"IntervalInSeconds": 60},
+                        "CloudWatchLoggingOptions": {"LogGroupName": "errors"},
+                    }
+                }
+            ],
+        },
+        outputs={"RawBucket": "raw", "ParsedBucket": "parsed"},
+        queue_arn="arn:aws:sqs:eu-central-1:123456789012:queue",
+        function={"FunctionName": "parser", "LastModified": FAR_AWAY.isoformat()},
+    )
+    return context
+
+
+def result(context: Context, check: Check) -> Finding:
+    (found,) = examine(context, [Stage("stage", ExitStatus.RULE, {"check": check})])
+    return found
+
+
+def metrics(context: Answers, *values: float | None) -> None:
+    """What CloudWatch knows, of one metric after the other; None is no data."""
+    for value in values:
+        point = {"Timestamp": FAR_AWAY, "Sum": value, "Maximum": value}
+        context.stubbers["cloudwatch"].add_response(
+            "get_metric_statistics", {"Datapoints": [] if value is None else [point]}
+        )
+
+
+def test_a_rule_whose_action_fails_is_seen_in_its_metrics(answers: Answers) -> None:
+    metrics(answers, 12, 3)
+    found = result(answers, pipeline_checks.rule_metrics)
+    assert found.outcome is Outcome.FAILED
+    assert "failed 3 times" in found.detail
+    metrics(answers, 12, None)
+    assert result(answers, pipeline_checks.rule_metrics).detail == (
+        "12 messages matched in the last hour, none failed"
+    )
+    metrics(answers, None, None)
+    assert result(answers, pipeline_checks.rule_metrics).outcome is Outcome.SKIPPED
+
+
+def test_a_stream_that_cannot_write_is_seen_in_its_metrics(answers: Answers) -> None:
+    metrics(answers, 3600)
+    found = result(answers, pipeline_checks.stream_metrics)
+    assert found.outcome is Outcome.FAILED
+    assert "3600 s old" in found.detail
+    assert found.mend == "run aws logs tail --since 1h errors, and do what it says"
+    metrics(answers, 61)
+    assert result(answers, pipeline_checks.stream_metrics).outcome is Outcome.OK
+
+
+def test_events_that_wait_for_long_are_a_backlog(answers: Answers) -> None:
+    metrics(answers, 4000)
+    sqs = answers.stubbers["sqs"]
+    sqs.add_response("get_queue_url", {"QueueUrl": "https://sqs/queue"})
+    counts = dict.fromkeys(pipeline_checks._COUNTS, "7")
+    sqs.add_response("get_queue_attributes", {"Attributes": counts})
+    found = result(answers, pipeline_checks.backlog)
+    assert found.outcome is Outcome.FAILED
+    assert "waited 4000 s" in found.detail
+    assert "21 wait" in found.detail
+    metrics(answers, 12)
+    assert result(answers, pipeline_checks.backlog).outcome is Outcome.OK
+
+
+@pytest.mark.parametrize("status", ["CREATING", "CREATING_FAILED", "DELETING", "DELETING_FAILED"])
+def test_a_stream_that_is_not_active_is_named_with_its_status(
+    status: str, answers: Answers
+) -> None:
+    answers.stream["DeliveryStreamStatus"] = status
+    found = result(answers, pipeline_checks.stream_active)
+    assert found.outcome is Outcome.FAILED
+    assert status in found.detail
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        ({"State": "Active", "LastUpdateStatus": "Successful"}, Outcome.OK),
+        ({"State": "Inactive"}, Outcome.OK),
+        ({"State": "Failed", "StateReason": "no such role"}, Outcome.FAILED),
+        (
+            {
+                "State": "Active",
+                "LastUpdateStatus": "Failed",
+                "LastUpdateStatusReason": "no such role",
+            },
+            Outcome.FAILED,
+        ),
+    ],
+)
+def test_a_function_that_cannot_run_is_named_with_the_reason(
+    state: dict[str, str], outcome: Outcome, answers: Answers
+) -> None:
+    answers.function.update(state)
+    found = result(answers, pipeline_checks.function_state)
+    assert found.outcome is outcome
+    assert ("no such role" in found.detail) is (outcome is Outcome.FAILED)
+
+
+def test_a_queue_that_is_gone_is_named(answers: Answers) -> None:
+    answers.stubbers["sqs"].add_client_error("get_queue_url", "QueueDoesNotExist")
+    found = result(answers, pipeline_checks.queue_policy)
+    assert found.detail == "the queue that the bucket tells does not exist"
+
+
+def test_a_queue_that_triggers_nothing_is_named(answers: Answers) -> None:
+    answers.stubbers["lambda"].add_response(
+        "list_event_source_mappings", {"EventSourceMappings": []}
+    )
+    found = result(answers, pipeline_checks.trigger)
+    assert (found.outcome, found.detail) == (Outcome.FAILED, "the queue triggers no function")
+
+
+def test_a_query_that_athena_refuses_is_named_with_the_reason(answers: Answers) -> None:
+    answers.stubbers["athena"].add_client_error(
+        "start_query_execution", "InvalidRequestException", "WorkGroup telemetry-dev is disabled"
+    )
+    found = result(answers, pipeline_checks.table_count)
+    assert found.detail == "Athena cannot count the rows: WorkGroup telemetry-dev is disabled"
+    assert found.outcome is Outcome.FAILED
+
+
+def test_a_query_that_athena_fails_is_named_with_the_reason(answers: Answers) -> None:
+    athena = answers.stubbers["athena"]
+    athena.add_response("start_query_execution", {"QueryExecutionId": "q"})
+    status = {"State": "FAILED", "StateChangeReason": "HIVE_BAD_DATA:\nnot Parquet"}
+    athena.add_response("get_query_execution", {"QueryExecution": {"Status": status}})
+    found = result(answers, pipeline_checks.table_count)
+    assert found.detail == "Athena cannot count the rows: HIVE_BAD_DATA: not Parquet"
+    assert found.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("decision", "outcome"),
+    [
+        ("ALLOWED", Outcome.OK),
+        ("EXPLICIT_DENY", Outcome.FAILED),
+        ("IMPLICIT_DENY", Outcome.FAILED),
+    ],
+)
+def test_what_the_service_says_of_the_policies_counts(
+    decision: str, outcome: Outcome, answers: Answers, patient: Context
+) -> None:
+    answers.root = patient.root
+    answers.stubbers["iot"].add_response(
+        "test_authorization", {"authResults": [{"authDecision": decision}]}
+    )
+    assert result(answers, identity_checks.client_id).outcome is outcome
 
 
 @pytest.mark.parametrize(
