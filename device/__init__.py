@@ -56,12 +56,16 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     max_linger_seconds: float = 10.0,
     max_spool_bytes: int = 256 * 1024 * 1024,
     when_full: Literal["refuse", "drop_oldest"] = "refuse",
+    retry_set_aside: bool = False,
 ) -> "Sink":
     """Open a place to put a device's readings, that sends them while they come.
 
     A reading that was put is on disk, in ``spool/`` beside the identity, until the broker has
     acknowledged it: it survives ``kill -9``, power failures and outages, and goes out with the
     next run if need be. It arrives at least once; if more often, with the same ``reading_id``.
+
+    A message over which the broker ends the connection, again and again while it takes others, is
+    set aside: it stays on disk and is counted, and the others go on.
 
     This returns at once; connecting goes on in the background, and again after every loss. Close
     the sink, or use it as a context manager, which sends everything and waits for the answers.
@@ -75,7 +79,9 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
         max_linger_seconds: How long a reading may wait for others to fill its message.
         max_spool_bytes: How large the spool may grow, at least 64 KiB.
         when_full: What then happens: ``"refuse"`` the new reading with ``SpoolFull``, or
-            ``"drop_oldest"`` message that is not on its way, which ``totals().dropped`` counts.
+            ``"drop_oldest"`` message that is neither on its way nor set aside, which
+            ``totals().dropped`` counts.
+        retry_set_aside: Send again what an earlier run has set aside.
 
     Raises:
         IdentityError: The identity is missing or broken.
@@ -95,14 +101,14 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     if topic is None:
         topic = own.device.basic_ingest_topic(channel)
     mqtt.check_topic(topic)
-    folder = own.folder / "spool"
-    make_folder(folder, own.folder)
+    make_folder(own.spool_path.parent, own.folder)
     return sink.Sink(
-        Spool(folder / "spool.db", max_bytes=max_spool_bytes),
+        Spool(own.spool_path, max_bytes=max_spool_bytes),
         topic,
         lambda: mqtt.Connection(own),
         check=ReadingCheck(contract) if check else None,
         pack=pack,
         max_linger_seconds=max_linger_seconds,
         when_full=when_full,
+        retry_set_aside=retry_set_aside,
     )

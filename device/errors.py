@@ -4,10 +4,11 @@ DeviceError                 what a person can mend; carries an ExitStatus
 ├── IdentityError           the identity's folder is missing or broken
 ├── ConnectionFailed        no MQTT connection, or it is gone for good
 │   ├── ConnectionRefused   the broker answered, and said no
-│   │   └── ConnectionDropped   it said no by ending the connection, without a word
+│   │   └── ConnectionDropped   it ended the connection, to the device or to a message
 │   └── Unreachable         no broker answered
 ├── RequestFailed           the broker took a request, and the service did not do it
 ├── SpoolError              the spool on disk is damaged, foreign or in use
+│   ├── SpoolInUse          another process of the same device has it
 │   └── SpoolFull           there is no room for another reading
 └── AwsError                an AWS API could not be used
 """
@@ -63,7 +64,10 @@ class ExitStatus(IntEnum):
     PROBE = 20
     """Doctor: nothing is seen to be wrong, but the reading that it sent did not arrive."""
     SPOOL = 21
-    """The spool on disk is damaged, full, or in use by another process."""
+    """The spool on disk is damaged, full, or in use by another process.
+
+    Doctor: also, readings are in it that nobody sends.
+    """
     INTERRUPTED = 130
     """Ctrl-C."""
 
@@ -96,7 +100,10 @@ class ConnectionRefused(ConnectionFailed):
 
 
 class ConnectionDropped(ConnectionRefused):
-    """The broker ended the connection without a word: most likely it means no, but it may not."""
+    """The broker ended the connection: it means no to this device, or to a message in flight.
+
+    Or, without a word, neither.
+    """
 
 
 class Unreachable(ConnectionFailed):
@@ -115,6 +122,10 @@ class SpoolError(DeviceError):
     """The spool on disk is damaged, not a spool, or in use by another process."""
 
     status = ExitStatus.SPOOL
+
+
+class SpoolInUse(SpoolError):  # noqa: N818  # reads as what happened
+    """Another process of the same device has the spool open."""
 
 
 class SpoolFull(SpoolError):  # noqa: N818  # reads as what happened

@@ -104,6 +104,11 @@ class Identity:
         """What the broker's certificate must be signed by."""
         return self.folder / CA_FILE
 
+    @property
+    def spool_path(self) -> Path:
+        """Where readings are until the broker has them; made by the first publisher."""
+        return self.folder / "spool" / "spool.db"
+
 
 def folder_of(environment: str, client_id: str, root: Path = PROJECT_ROOT) -> Path:
     """Where the identity with that client id belongs: ``certs/{environment}/{client_id}``.

@@ -46,9 +46,11 @@ _CLOSE_TIMEOUT_SECONDS = 5.0
 # How long a lost connection may take to come back before it counts as gone.
 _RECONNECT_SECONDS = 30.0
 
-# The broker dropped the connection this often with no acknowledgement in between: whatever we
-# send makes it do so.
+# The broker dropped the connection this often while messages were in flight, with no
+# acknowledgement in between: what we send makes it do so.
 _MAX_DROPS = 3
+# The connection ended on this side, since the network let nothing through.
+_NO_PONG = "AWS_ERROR_MQTT5_PING_RESPONSE_TIMEOUT"
 
 
 class Outcome(Enum):
@@ -64,10 +66,18 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one message, and why; the reason is empty if it was acknowledged."""
+    """What became of one message.
+
+    Attributes:
+        outcome: Of sending it.
+        reason: Why; empty if it was acknowledged.
+        hung_up: It was in flight whenever the broker ended the connection, so often that one of
+            the messages in flight must be why.
+    """
 
     outcome: Outcome
     reason: str = ""
+    hung_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +123,22 @@ _PUBLISH_REASONS = {
     "QUOTA_EXCEEDED": "a limit of AWS IoT Core is reached",
     "TOPIC_NAME_INVALID": "the topic is not one that the broker takes",
 }
-# After these, connecting again would only repeat what led here.
-_FINAL_DISCONNECTS = {
-    "ADMINISTRATIVE_ACTION": "an operator ended the connection",
-    "MALFORMED_PACKET": "it does not understand this client",
-    "NOT_AUTHORIZED": "the device's policy does not allow what was sent, or its certificate was "
-    "deactivated",
+# These are about a message, if one is in flight.
+_MESSAGE_DISCONNECTS = {
+    "MALFORMED_PACKET": "it does not understand what was sent",
     "PACKET_TOO_LARGE": "a message is larger than the broker takes",
     "PAYLOAD_FORMAT_INVALID": "a payload is not what the message says it is",
-    "PROTOCOL_ERROR": "it does not understand this client",
+    "PROTOCOL_ERROR": "it does not understand what was sent",
+    "TOPIC_NAME_INVALID": "the topic is not one that the broker takes",
+}
+# After these, connecting again would only repeat what led here.
+_FINAL_DISCONNECTS = {
+    **_MESSAGE_DISCONNECTS,
+    "ADMINISTRATIVE_ACTION": "an operator ended the connection",
+    "NOT_AUTHORIZED": "the device's policy does not allow what was sent, or its certificate was "
+    "deactivated",
     "SESSION_TAKEN_OVER": "another client has connected with this client id; is the same identity "
     "in use elsewhere?",
-    "TOPIC_NAME_INVALID": "the topic is not one that the broker takes",
 }
 
 
@@ -317,7 +331,7 @@ class Connection:
         with self._lock:
             pending = list(self._pending)
         for result in pending:
-            self._settle(result, Delivery(Outcome.UNKNOWN, "the connection was closed"))
+            self._settle(result, self._unanswered())
 
     def _settle(self, result: "Future[Delivery]", delivery: Delivery) -> None:
         with self._lock:
@@ -335,11 +349,17 @@ class Connection:
             if error.name == "AWS_ERROR_MQTT_TIMEOUT":
                 reason = f"no answer within {ACKNOWLEDGEMENT_TIMEOUT_SECONDS} s"
                 return Delivery(Outcome.UNKNOWN, reason)
-            return Delivery(Outcome.UNKNOWN, str(self._failure or "the connection was closed"))
+            return self._unanswered()
         self._drops = 0
         if code is not None and code < 128:  # success, and "no matching subscribers"
             return ACKNOWLEDGED
         return Delivery(Outcome.REFUSED, _reason(code, _PUBLISH_REASONS))
+
+    def _unanswered(self) -> Delivery:
+        """What becomes of a message that was in flight when the connection went for good."""
+        failure = self._failure
+        reason = str(failure or "the connection was closed")
+        return Delivery(Outcome.UNKNOWN, reason, hung_up=isinstance(failure, ConnectionDropped))
 
     def _on_success(self, _: Any) -> None:
         self._connected = True
@@ -368,15 +388,21 @@ class Connection:
     def _on_disconnection(self, data: Any) -> None:
         packet = data.disconnect_packet
         self._lost_at = time.monotonic()
-        self._drops += 1
-        if packet is not None and getattr(packet.reason_code, "name", "") in _FINAL_DISCONNECTS:
+        with self._lock:
+            in_flight = bool(self._pending)
+        if in_flight and data.exception.name != _NO_PONG:
+            self._drops += 1
+        name = "" if packet is None else getattr(packet.reason_code, "name", "")
+        if name in _FINAL_DISCONNECTS:
             reason = _reason(packet.reason_code, _FINAL_DISCONNECTS)
-            self._fail(ConnectionRefused(f"the broker ended the connection: {reason}"))
+            about_message = in_flight and name in _MESSAGE_DISCONNECTS
+            kind = ConnectionDropped if about_message else ConnectionRefused
+            self._fail(kind(f"the broker ended the connection: {reason}"))
         elif self._drops >= _MAX_DROPS:
             self._fail(
                 ConnectionDropped(
                     f"the broker ended the connection {self._drops} times without an "
-                    "acknowledgement; does the device's policy allow the topic?"
+                    "acknowledgement of what was sent; does the device's policy allow the topic?"
                 )
             )
 

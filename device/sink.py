@@ -46,6 +46,8 @@ _LONGEST_BACKOFF_SECONDS = 60.0
 
 # So often in a row, a broker that ends connections without a word means it.
 _MOST_DROPS = 3
+# Unless it does so over single messages: these it may be, before it means all of them.
+_MOST_HELD = 5
 
 # Readings that are put faster than the disk takes them wait in memory, but not more than these.
 _MOST_WAITING = 10_000
@@ -78,13 +80,16 @@ class Totals:
     Attributes:
         taken: Put, and on disk.
         earlier: Were in the spool already when it was opened, from an earlier run.
-        published: Sent at least once: the sum of the next three, and of what was dropped after.
+        published: Sent at least once: the sum of the next four, and of what was dropped after.
         acknowledged: The broker has them; they left the spool.
         refused: The broker refuses them for now; they stay in the spool.
         unknown: No answer yet; they stay in the spool.
+        set_aside: The broker ended each connection over their messages; they stay in the spool,
+            and are sent again only when a sink is opened to ``retry_set_aside``.
+        set_aside_earlier: The same, in an earlier run.
         dropped: Removed without an acknowledgement: the oldest of a full spool, or refused for
             longer than ``REFUSED_KEPT_SECONDS``.
-        spooled: In the spool now.
+        spooled: In the spool now, to be sent; not what is set aside.
         messages: Messages that were acknowledged.
         units: Metering units of these (see ``device.prices``).
         cost_usd: What these cost up to the raw bucket.
@@ -97,6 +102,8 @@ class Totals:
     acknowledged: int = 0
     refused: int = 0
     unknown: int = 0
+    set_aside: int = 0
+    set_aside_earlier: int = 0
     dropped: int = 0
     spooled: int = 0
     messages: int = 0
@@ -124,6 +131,7 @@ class Sink:
         pack: Several readings to a message; otherwise each is one.
         max_linger_seconds: How long a reading waits for others to fill its message.
         when_full: See ``device.open``.
+        retry_set_aside: See ``device.open``.
         clock: Seconds since the Unix epoch.
     """
 
@@ -137,6 +145,7 @@ class Sink:
         pack: bool,
         max_linger_seconds: float,
         when_full: WhenFull,
+        retry_set_aside: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._spool = spool
@@ -151,8 +160,12 @@ class Sink:
         self._packer = _packer(topic)
         self._pack_due: float | None = None
         self._cursor = 0  # messages up to this id were sent, or are refused
-        self._sent_up_to = 0  # the same, but it never goes back
         self._in_flight: set[int] = set()
+        # One of the messages that were in flight makes the broker hang up; see _judge.
+        self._one_by_one = False
+        self._lone: int | None = None  # the one that was sent last, alone
+        self._held: set[int] = set()  # alone when the broker hung up: others are tried first
+        self._retried: set[int] = set()  # the same, and another one was acknowledged since
         self._retry_refused_at = time.monotonic() + _REFUSED_RETRY_SECONDS
 
         self._changed = threading.Condition()  # guards all of what follows
@@ -178,7 +191,7 @@ class Sink:
 
         self._disconnect = threading.Event()
         try:
-            self._adopt()
+            self._adopt(retry_set_aside=retry_set_aside)
         except BaseException:
             spool.close()
             raise
@@ -257,8 +270,8 @@ class Sink:
         """Send everything now, full messages or not, and wait for the answers.
 
         Returns:
-            Whether the broker has acknowledged all of it. Otherwise time is up, or the broker
-            refuses some; all of that stays in the spool.
+            Whether the broker has acknowledged all of it. Otherwise time is up, the broker refuses
+            some, or some was set aside; all of that stays in the spool.
 
         Raises:
             DeviceError: The broker does not let this device connect; see ``failure``.
@@ -281,7 +294,7 @@ class Sink:
                 raise self._broken
             if self._failure is not None and self._totals.spooled:
                 raise self._failure
-            return self._totals.spooled == 0
+            return self._totals.spooled == self._totals.set_aside == 0
 
     def close(self, timeout_seconds: float = mqtt.ACKNOWLEDGEMENT_TIMEOUT_SECONDS + 1.0) -> None:
         """Flush, disconnect and release the spool; what is left in it goes out with the next run.
@@ -352,10 +365,12 @@ class Sink:
 
     # The thread that works.
 
-    def _adopt(self) -> None:
+    def _adopt(self, *, retry_set_aside: bool) -> None:
         """Take over what an earlier run left; its readings have waited long enough."""
         spool = self._spool
         with spool.transaction():
+            if retry_set_aside:
+                spool.take_back()
             self._totals.dropped = spool.remove_refused(self._clock() - REFUSED_KEPT_SECONDS)
             packers: dict[str, Packer] = {}
             for topic, content in list(spool.readings()):
@@ -364,7 +379,9 @@ class Sink:
             for topic, packer in packers.items():
                 self._add_messages(topic, packer.rest())
             spool.remove_readings()
-        self._totals.earlier = self._totals.spooled = spool.count_readings()
+        contents = spool.count()
+        self._totals.earlier = self._totals.spooled = contents.waiting
+        self._totals.set_aside_earlier = contents.set_aside
         self._room_bytes = spool.room_bytes
 
     def _work(self) -> None:
@@ -424,8 +441,11 @@ class Sink:
         if not (entries or answers or packs):
             return
         dropped = {}
+        aside = self._judge(answers)
         # What the broker has may be sent again after a power failure; all else must be on disk.
-        with spool.transaction(durable=bool(entries) or packs):
+        with spool.transaction(durable=bool(entries or aside) or packs):
+            for message in aside:
+                spool.set_aside(message.id, self._clock())
             for message, delivery in answers:
                 if delivery.outcome is Outcome.ACKNOWLEDGED:
                     spool.remove_message(message.id)
@@ -441,13 +461,52 @@ class Sink:
         with self._changed:
             for message, delivery in answers:
                 self._count(message, delivery)
+            for message in aside:
+                self._unanswered.pop(message.id, None)
+                self._totals.set_aside += message.readings
+                self._totals.spooled -= message.readings
+                self._reasons["set aside: the broker ends the connection over them"] += (
+                    message.readings
+                )
             for message_id, readings in dropped.items():
                 self._unanswered.pop(message_id, None)
                 self._refused.pop(message_id, None)
+                self._held.discard(message_id)
+                self._retried.discard(message_id)
                 self._totals.dropped += readings
             self._totals.taken += len(entries)
             self._totals.spooled += len(entries) - sum(dropped.values())
             self._room_bytes = spool.room_bytes - sum(len(e.content) for e in self._entries)
+
+    def _judge(self, answers: list[tuple[Message, Delivery]]) -> list[Message]:
+        """Find the messages over which the broker hangs up; they are to be set aside.
+
+        When it has hung up on several in flight, they are sent one by one, in order. One that was
+        alone then is not guilty yet: it may be the network, or a broker that takes nothing of this
+        device. So it is held back until another one, the newest, is acknowledged; and when the
+        broker hangs up on it once more after that, it is guilty.
+        """
+        guilty = []
+        for message, delivery in answers:
+            lone = message.id == self._lone
+            if delivery.hung_up and not lone:
+                self._one_by_one = True
+            elif delivery.hung_up and message.id in self._retried:
+                self._retried.remove(message.id)
+                guilty.append(message)
+            elif delivery.hung_up:
+                self._held.add(message.id)
+            elif delivery.outcome is not Outcome.UNKNOWN:
+                self._retried.discard(message.id)
+                if not lone or delivery.outcome is not Outcome.ACKNOWLEDGED:
+                    continue
+                if self._held:
+                    self._cursor = min(self._cursor, min(self._held) - 1)
+                    self._retried |= self._held
+                    self._held.clear()
+                elif not self._retried:
+                    self._one_by_one = False
+        return guilty
 
     def _make_room(self, needed_bytes: int) -> dict[int, int]:
         """Drop the oldest messages that are not on their way: ids to readings."""
@@ -515,10 +574,7 @@ class Sink:
                 self._unanswered |= self._refused
                 self._cursor = min(self._cursor, min(self._refused) - 1)
                 self._refused.clear()
-        while (free := mqtt.MAX_UNACKNOWLEDGED - len(self._in_flight)) > 0:
-            messages = self._spool.messages(self._cursor, free)
-            if not messages:
-                return
+        while messages := self._next():
             for message in messages:
                 if message.id not in self._in_flight and message.id not in self._refused:
                     try:
@@ -527,15 +583,30 @@ class Sink:
                         return
                     self._note_sent(message)
                     answer.add_done_callback(partial(self._answered, message))
-                self._cursor = message.id
+                if not self._held:
+                    self._cursor = message.id
+
+    def _next(self) -> list[Message]:
+        """What may be sent now."""
+        if not self._one_by_one:
+            free = mqtt.MAX_UNACKNOWLEDGED - len(self._in_flight)
+            return self._spool.messages(self._cursor, free) if free > 0 else []
+        if self._in_flight:
+            return []
+        if self._held:
+            newest = self._spool.newest(but=self._held | self._refused.keys())
+            if newest is not None:
+                return [newest]
+            self._held.clear()  # there is nothing to compare them with
+        return self._spool.messages(self._cursor, 1)
 
     def _note_sent(self, message: Message) -> None:
         self._in_flight.add(message.id)
+        self._lone = message.id if self._one_by_one else None
         with self._changed:
-            self._unanswered[message.id] = message.readings
-            if message.id > self._sent_up_to:
-                self._sent_up_to = message.id
+            if message.id not in self._unanswered:
                 self._totals.published += message.readings
+            self._unanswered[message.id] = message.readings
 
     def _answered(self, message: Message, answer: "Future[Delivery]") -> None:
         with self._changed:
@@ -556,7 +627,8 @@ class Sink:
             if failure is None:
                 continue
             with self._changed:
-                if isinstance(failure, Unreachable | ConnectionDropped) and drops < _MOST_DROPS:
+                most = _MOST_DROPS + min(len(self._held), _MOST_HELD)
+                if isinstance(failure, Unreachable | ConnectionDropped) and drops < most:
                     self._trouble = failure
                     self._changed.notify_all()
                 else:

@@ -14,12 +14,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.errors import SpoolError, SpoolFull
+from device.errors import SpoolError, SpoolFull, SpoolInUse
 
 MIN_BYTES = 64 * 1024
 
 _APPLICATION_ID = 0x5350_4F4C  # "SPOL"; https://www.sqlite.org/pragma.html#pragma_application_id
-_VERSION = 1
+_VERSION = 2
 
 # AUTOINCREMENT: an id is never used again, so ids are the order of all messages there ever were.
 _SCHEMA = (
@@ -27,8 +27,12 @@ _SCHEMA = (
     " id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, content BLOB NOT NULL)",
     "CREATE TABLE messages ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL,"
-    " readings INTEGER NOT NULL, refused_at REAL)",
+    " readings INTEGER NOT NULL, refused_at REAL, set_aside_at REAL)",
     f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_VERSION}",
+)
+_FROM_VERSION_1 = (
+    "ALTER TABLE messages ADD COLUMN set_aside_at REAL",
     f"PRAGMA user_version = {_VERSION}",
 )
 
@@ -41,6 +45,21 @@ class Message:
     topic: str
     payload: bytes
     readings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is in a spool, counted in readings.
+
+    Attributes:
+        waiting: To be sent.
+        refused: Of these, the ones that the broker has refused.
+        set_aside: Not to be sent.
+    """
+
+    waiting: int
+    refused: int
+    set_aside: int
 
 
 class Spool:
@@ -93,9 +112,8 @@ class Spool:
         database.execute("PRAGMA journal_mode = WAL")
         # The lock is taken now, not with the first reading.
         database.execute("BEGIN EXCLUSIVE")
-        if not tables:
-            for statement in _SCHEMA:
-                database.execute(statement)
+        for statement in _SCHEMA if not tables else _FROM_VERSION_1 if version == 1 else ():
+            database.execute(statement)
         database.execute("COMMIT")
         self._page_bytes = self._pragma("page_size")
 
@@ -142,13 +160,9 @@ class Spool:
         """Topic and content of the readings that wait, oldest first."""
         yield from self._database.execute("SELECT topic, content FROM readings ORDER BY id")
 
-    def count_readings(self) -> int:
+    def count(self) -> Contents:
         """How many readings are here, in messages or not."""
-        (count,) = self._database.execute(
-            "SELECT (SELECT count(*) FROM readings)"
-            " + (SELECT coalesce(sum(readings), 0) FROM messages)"
-        ).fetchone()
-        return int(count)
+        return _count(self._database)
 
     def remove_readings(self) -> None:
         """Remove every reading that waits: they are in messages now."""
@@ -164,10 +178,29 @@ class Spool:
     def messages(self, after: int, limit: int) -> list[Message]:
         """The oldest messages whose id is greater than ``after``, in order."""
         rows = self._database.execute(
-            "SELECT id, topic, payload, readings FROM messages WHERE id > ? ORDER BY id LIMIT ?",
+            "SELECT id, topic, payload, readings FROM messages"
+            " WHERE id > ? AND set_aside_at IS NULL ORDER BY id LIMIT ?",
             (after, limit),
         )
         return [Message(*row) for row in rows]
+
+    def newest(self, but: Collection[int]) -> Message | None:
+        """The newest message whose id is not in ``but``; None: there is none."""
+        row = self._database.execute(
+            "SELECT id, topic, payload, readings FROM messages WHERE set_aside_at IS NULL"
+            f" AND id NOT IN ({_listed(but)}) ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else Message(*row)
+
+    def set_aside(self, message_id: int, now: float) -> None:
+        """Keep a message, but do not give it out any more."""
+        self._database.execute(
+            "UPDATE messages SET set_aside_at = ? WHERE id = ?", (now, message_id)
+        )
+
+    def take_back(self) -> None:
+        """Give out again, in their old places, all messages that were set aside."""
+        self._database.execute("UPDATE messages SET set_aside_at = NULL")
 
     def remove_message(self, message_id: int) -> None:
         """Remove a message: the broker has it."""
@@ -183,20 +216,20 @@ class Spool:
     def remove_refused(self, before: float) -> int:
         """Remove messages first refused before that time; return how many readings were in them."""
         rows = self._database.execute(
-            "DELETE FROM messages WHERE refused_at < ? RETURNING readings", (before,)
+            "DELETE FROM messages WHERE refused_at < ? AND set_aside_at IS NULL RETURNING readings",
+            (before,),
         )
         return sum(readings for (readings,) in rows)
 
     def remove_oldest(self, but: Collection[int]) -> tuple[int, int] | None:
-        """Remove the oldest message whose id is not in ``but``; None: there is none.
+        """Remove the oldest message that is to be sent and whose id is not in ``but``.
 
         Returns:
-            Its id, and how many readings were in it.
+            Its id, and how many readings were in it; None: there is none.
         """
-        others = ",".join(map(str, but))
         row: tuple[int, int] | None = self._database.execute(
-            "DELETE FROM messages WHERE id ="
-            f" (SELECT min(id) FROM messages WHERE id NOT IN ({others})) RETURNING id, readings"
+            "DELETE FROM messages WHERE id = (SELECT min(id) FROM messages"
+            f" WHERE set_aside_at IS NULL AND id NOT IN ({_listed(but)})) RETURNING id, readings"
         ).fetchone()
         return row
 
@@ -204,27 +237,66 @@ class Spool:
         (value,) = self._database.execute(f"PRAGMA {name}").fetchone()
         return int(value)
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        return _explained(self._name)
+
+
+def look(path: Path) -> Contents:
+    """Tell what is in the spool at ``path``, and leave it as it is.
+
+    Raises:
+        SpoolInUse: A process has it open.
+        SpoolError: It is not there, not a spool, or of a newer version.
+    """
+    with _explained(str(path)):
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        database = sqlite3.connect(uri, uri=True, timeout=0)
         try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorname", "")
-            if code.startswith("SQLITE_BUSY"):
-                raise SpoolError(
-                    f"the spool {self._name} is in use by another process of the same device; "
-                    "run this when it has ended"
-                ) from None
-            if code == "SQLITE_FULL":
-                raise SpoolFull(f"no room on the disk for the spool {self._name}") from None
-            if code.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY")):
-                raise SpoolError(f"cannot use the spool {self._name}: {error}") from None
-            raise SpoolError(
-                f"expected a spool, got a damaged or different file in {self._name} ({error}); "
-                "nothing was deleted: move it away, with the files beside it, and run this again"
+            return _count(database)
+        finally:
+            database.close()
+
+
+def _count(database: sqlite3.Connection) -> Contents:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version == 0:  # made, and never written
+        return Contents(0, 0, 0)
+    set_aside_at = "set_aside_at" if version > 1 else "NULL"
+    row = database.execute(
+        "SELECT coalesce(sum(readings) FILTER (WHERE aside IS NULL), 0)"
+        " + (SELECT count(*) FROM readings),"
+        " coalesce(sum(readings) FILTER (WHERE aside IS NULL AND refused_at NOTNULL), 0),"
+        " coalesce(sum(readings) FILTER (WHERE aside NOTNULL), 0)"
+        f" FROM (SELECT readings, refused_at, {set_aside_at} AS aside FROM messages)"
+    ).fetchone()
+    return Contents(*row)
+
+
+def _listed(ids: Collection[int]) -> str:
+    return ",".join(map(str, ids))
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorname", "")
+        if code.startswith("SQLITE_BUSY"):
+            raise SpoolInUse(
+                f"the spool {name} is in use by another process of the same device; "
+                "run this when it has ended"
             ) from None
-        except OSError as error:
-            raise SpoolError(f"cannot use the spool {self._name}: {error.strerror}") from None
+        if code == "SQLITE_FULL":
+            raise SpoolFull(f"no room on the disk for the spool {name}") from None
+        if code.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY")):
+            raise SpoolError(f"cannot use the spool {name}: {error}") from None
+        raise SpoolError(
+            f"expected a spool, got a damaged or different file in {name} ({error}); "
+            "nothing was deleted: move it away, with the files beside it, and run this again"
+        ) from None
+    except OSError as error:
+        raise SpoolError(f"cannot use the spool {name}: {error.strerror}") from None
 
 
 def _make_private(path: Path) -> None:

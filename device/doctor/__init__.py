@@ -6,8 +6,8 @@ with the one command or sentence that mends it. ``--send`` then publishes a simu
 nothing has failed, and follows it to its row; that reading stays in the table.
 
 The exit status is that of the first stage that failed (``device.errors.ExitStatus``), in this
-order: identity 8, environment 12, network 7, registration 15, broker 6, rule 16, delivery 17,
-parser 18, readings 3, table 19, probe 20.
+order: identity 8, environment 12, network 7, registration 15, broker 6, spool 21, rule 16,
+delivery 17, parser 18, readings 3, table 19, probe 20.
 
 The broker lets a client id connect once. A publisher that is at work with the same identity is
 therefore disconnected by the check of the broker: ``--no-connect`` leaves it out.

@@ -10,13 +10,20 @@ from device import aws, cli
 from device.doctor import probe
 from device.doctor.context import Context
 from device.doctor.findings import Finding, Outcome, Stage, examine
-from device.doctor.identity_checks import BROKER, ENVIRONMENT, IDENTITY, NETWORK, REGISTRATION
+from device.doctor.identity_checks import (
+    BROKER,
+    ENVIRONMENT,
+    IDENTITY,
+    NETWORK,
+    REGISTRATION,
+    SPOOL,
+)
 from device.doctor.pipeline_checks import DELIVERY, PARSER, READINGS, RULE, TABLE
 from device.errors import ExitStatus
 from device.identity import PROJECT_ROOT
 
 STAGES = (
-    *(IDENTITY, ENVIRONMENT, NETWORK, REGISTRATION, BROKER),
+    *(IDENTITY, ENVIRONMENT, NETWORK, REGISTRATION, BROKER, SPOOL),
     *(RULE, DELIVERY, PARSER, READINGS, TABLE),
 )
 

@@ -15,7 +15,8 @@ from device import aws, certificates, identity, mqtt
 from device.doctor import policies
 from device.doctor.context import Context, Skipped
 from device.doctor.findings import Failed, Stage
-from device.errors import AwsError, ExitStatus, IdentityError
+from device.errors import AwsError, ExitStatus, IdentityError, SpoolInUse
+from device.spool import look
 
 _TIMEOUT_SECONDS = 5.0
 
@@ -305,6 +306,33 @@ def publish(context: Context) -> str:
     return f"the broker took a message to {where}, which nobody keeps"
 
 
+def spool(context: Context) -> str:
+    """No reading is still on this machine, with nobody at work to send it."""
+    path = context.identity.spool_path
+    if not path.exists():
+        return "no publisher has left anything"
+    try:
+        contents = look(path)
+    except SpoolInUse:
+        return "a publisher is at work"
+    publish = (
+        f"run python -m device.publish --env {context.environment_name} "
+        f"--thing {context.thing_name} --file /dev/null"  # nothing more than what is there
+    )
+    if contents.waiting:
+        refused = f", {contents.refused} of them refused by the broker" if contents.refused else ""
+        raise Failed(
+            f"{contents.waiting} readings of an earlier run are still here{refused}", publish
+        )
+    if contents.set_aside:
+        raise Failed(
+            f"{contents.set_aside} readings are set aside: the broker ended the connection over "
+            "them",
+            f"{publish} --retry-set-aside, if that has been mended",
+        )
+    return "empty"
+
+
 def _things(context: Context) -> list[str]:
     pages = context.client("iot").get_paginator("list_principal_things")
     return [
@@ -375,4 +403,10 @@ BROKER = Stage(
     ExitStatus.CONNECTION_REFUSED,
     {"connect": connect, "publish": publish},
     needs=("identity", "network", "registration"),
+)
+SPOOL = Stage(
+    "spool",
+    ExitStatus.SPOOL,
+    {"readings": spool},
+    needs=("identity", "network", "registration", "broker"),
 )

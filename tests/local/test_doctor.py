@@ -28,6 +28,7 @@ from device.doctor.findings import Outcome, examine
 from device.errors import ExitStatus
 from device.identity import Identity
 from device.registration import provision
+from device.spool import Spool
 from local import state
 from local.state import ENVIRONMENT, MQTT, ROOT
 from tests.local.conftest import CHANNEL, Lake, wait_for, wait_until
@@ -291,6 +292,32 @@ def policy_denies_client_id(
     return changed_policy(lake, lambda statements: statements.pop(0))
 
 
+@contextmanager
+def in_spool(patient: Identity, *, set_aside: bool) -> Iterator[None]:
+    """Readings that a publisher has left."""
+    path = patient.spool_path
+    path.parent.mkdir(exist_ok=True)
+    spool = Spool(path, max_bytes=1 << 20)
+    with spool.transaction():
+        spool.add_message("a/topic", b"{}", 3)
+        if set_aside:
+            spool.set_aside(spool.messages(0, 1)[0].id, 0.0)
+    spool.close()
+    try:
+        yield
+    finally:
+        for file in path.parent.iterdir():
+            file.unlink()
+
+
+def unsent(_lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
+    return in_spool(patient, set_aside=False)
+
+
+def set_aside(_lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
+    return in_spool(patient, set_aside=True)
+
+
 def policy_denies_proof(lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
     """What AWS IoT says of the policy is not what its broker does."""
     topic = names.proof_topic(ENVIRONMENT, patient.device.thing_name)
@@ -546,6 +573,7 @@ STATUSES = {
     "network": 7,
     "registration": 15,
     "broker": 6,
+    "spool": 21,
     "rule": 16,
     "delivery": 17,
     "parser": 18,
@@ -575,6 +603,8 @@ STATUSES = {
         (policy_denies_client_id, "registration · client id"),
         (policy_denies_topic, "registration · topic"),
         (policy_denies_proof, "broker · publish"),
+        (unsent, "spool · readings"),
+        (set_aside, "spool · readings"),
         (rule_deleted, "rule · exists"),
         (rule_disabled, "rule · enabled"),
         (rule_on_another_topic, "rule · filter"),

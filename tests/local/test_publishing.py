@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import device as device_package
-from device.errors import ConnectionRefused
+from device.errors import ConnectionRefused, ExitStatus
 from device.identity import Identity
 from local.state import ENVIRONMENT, ROOT
 from tests.local import proxy
@@ -185,3 +185,28 @@ def test_a_deactivated_certificate_keeps_the_readings_until_it_is_active_again(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["earlier"] == 1
     assert_all_arrive_once_or_alike(lake, device, {1})
+
+
+def test_a_message_over_which_the_broker_hangs_up_is_set_aside_and_blocks_nothing(
+    lake: Lake, device: Identity, run_module: RunModule
+) -> None:
+    publish = ("device.publish", "--env", ENVIRONMENT, "--thing", device.device.thing_name)
+    poison = "[" * 20_000  # deeper than the emulator's JSON parser goes
+    lines = [json.dumps(reading(number)) for number in range(10)]
+    done = run_module(
+        *(*publish, "--no-check", "--no-pack", "--file", "-", "--format", "json"),
+        input="\n".join([poison, *lines[:5], poison, *lines[5:], ""]),
+    )
+    assert done.returncode == ExitStatus.REFUSED, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["acknowledged"], told["set_aside"], told["spooled"]) == (10, 2, 0)
+    assert "2 readings set aside in the spool" in done.stderr
+    assert_all_arrive_once_or_alike(lake, device, set(range(10)))
+    # The next run is as quick as ever, and says what is still there; doctor does so too.
+    done = run_module(*publish, "--message", json.dumps(reading(10)))
+    assert done.returncode == ExitStatus.OK, done.stderr
+    assert "2 readings set aside in the spool" in done.stderr
+    checked = run_module("device.doctor", "--env", ENVIRONMENT, device.device.thing_name)
+    assert "spool · readings: 2 readings are set aside" in checked.stdout
+    assert checked.returncode == ExitStatus.SPOOL
+    assert_all_arrive_once_or_alike(lake, device, set(range(11)))

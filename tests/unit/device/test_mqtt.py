@@ -74,9 +74,9 @@ class Sdk:
         data = SimpleNamespace(connack_packet=packet, exception=error(name))
         self.options["on_lifecycle_connection_failure"](data)
 
-    def drop(self, code: Any = None) -> None:
+    def drop(self, code: Any = None, name: str = "AWS_ERROR_MQTT_UNEXPECTED_HANGUP") -> None:
         packet = None if code is None else SimpleNamespace(reason_code=code)
-        data = SimpleNamespace(disconnect_packet=packet, exception=error("AWS_IO_SOCKET_CLOSED"))
+        data = SimpleNamespace(disconnect_packet=packet, exception=error(name))
         self.options["on_lifecycle_disconnection"](data)
 
 
@@ -404,12 +404,57 @@ def test_a_busy_broker_is_not_final(connect: Connect) -> None:
 
 def test_a_broker_that_drops_whatever_is_sent_is_given_up(connect: Connect) -> None:
     connection, sdk = connect(Sdk.succeed)
+    answer = connection.publish("a/topic", b"")
     for _ in range(2):
         sdk.drop()
         sdk.succeed()
     assert connection.failure is None
     sdk.drop()
     assert "without an acknowledgement" in str(connection.failure)
+    assert isinstance(connection.failure, ConnectionDropped)
+    assert answer.result().outcome is Outcome.UNKNOWN
+    assert answer.result().hung_up
+
+
+def test_losses_while_nothing_is_sent_say_nothing_about_the_broker(connect: Connect) -> None:
+    connection, sdk = connect(Sdk.succeed)
+    for _ in range(9):
+        sdk.drop()
+        sdk.succeed()
+    assert connection.failure is None
+
+
+def test_a_network_that_lets_nothing_through_is_not_a_broker_that_hangs_up(
+    connect: Connect,
+) -> None:
+    connection, sdk = connect(Sdk.succeed)
+    connection.publish("a/topic", b"")
+    for _ in range(9):
+        sdk.drop(name="AWS_ERROR_MQTT5_PING_RESPONSE_TIMEOUT")
+        sdk.succeed()
+    assert connection.failure is None
+
+
+@pytest.mark.parametrize(
+    "code", [DisconnectReasonCode.PAYLOAD_FORMAT_INVALID, DisconnectReasonCode.PACKET_TOO_LARGE]
+)
+def test_a_no_to_a_message_is_not_one_to_the_device(code: Any, connect: Connect) -> None:
+    connection, sdk = connect(Sdk.succeed)
+    answer = connection.publish("a/topic", b"")
+    sdk.drop(code)
+    assert isinstance(connection.failure, ConnectionDropped)
+    assert answer.result().hung_up
+
+
+@pytest.mark.parametrize(
+    "code", [DisconnectReasonCode.SESSION_TAKEN_OVER, DisconnectReasonCode.NOT_AUTHORIZED]
+)
+def test_a_no_to_the_device_is_not_one_to_its_messages(code: Any, connect: Connect) -> None:
+    connection, sdk = connect(Sdk.succeed)
+    answer = connection.publish("a/topic", b"")
+    sdk.drop(code)
+    assert not isinstance(connection.failure, ConnectionDropped)
+    assert not answer.result().hung_up
 
 
 def test_an_acknowledgement_in_between_starts_the_count_anew(connect: Connect) -> None:

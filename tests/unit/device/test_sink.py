@@ -3,13 +3,14 @@
 import contextlib
 import gzip
 import json
+import math
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from tests.unit.device.fakes import FakeConnection, FakeIot, Killed, Steps, envi
 TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
 REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
 UNKNOWN = Delivery(Outcome.UNKNOWN, "no answer within 20 s")
+HUNG_UP = Delivery(Outcome.UNKNOWN, "the broker ended the connection", hung_up=True)
 GOOD = {"timestamp": 1, "temperature": 1, "humidity": 1, "battery": 1, "status": "ok"}
 
 
@@ -258,6 +260,162 @@ def test_a_broker_that_always_hangs_up_is_given_up(
     taking.close()
 
 
+class Broker:
+    """Takes connections and ends them over some messages; what else was in flight is lost too.
+
+    Args:
+        hangs_up: Over which message, told by the number of its reading.
+        times: How often it still does.
+    """
+
+    def __init__(self, hangs_up: Callable[[int], bool], times: float = math.inf) -> None:
+        self.hangs_up = hangs_up
+        self.times = times
+        self.acknowledged: list[int] = []
+        self.sent: list[int] = []
+
+    def connect(self) -> "_Connected":
+        return _Connected(self)
+
+
+class _Connected(FakeConnection):
+    def __init__(self, broker: Broker) -> None:
+        super().__init__()
+        self._broker = broker
+        self._waiting: list[tuple[int, Future[Delivery]]] = []
+        self._lock = threading.Lock()
+
+    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+        (number,) = numbers(payload)
+        future: Future[Delivery] = Future()
+        with self._lock:
+            if self.failure is not None:
+                raise self.failure
+            self.sent.append((topic, payload))
+            self._broker.sent.append(number)
+            self._waiting.append((number, future))
+        threading.Timer(0.002, self._read).start()
+        return future
+
+    def _read(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            broker = self._broker
+            if broker.times > 0 and any(broker.hangs_up(number) for number, _ in waiting):
+                broker.times -= 1
+                self.failure = ConnectionDropped("the broker ended the connection 3 times")
+        for number, future in waiting:
+            if self.failure is not None:
+                future.set_result(Delivery(Outcome.UNKNOWN, "hung up", hung_up=True))
+            else:
+                broker.acknowledged.append(number)
+                future.set_result(ACKNOWLEDGED)
+
+    def close(self) -> None:
+        self._read()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(sink, "_LONGEST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(sink, "_CONNECTION_POLL_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "poison",
+    [
+        pytest.param({0}, id="first"),
+        pytest.param({7}, id="in the middle"),
+        pytest.param(set(range(3, 12)), id="many in a row"),
+        pytest.param({0, 5, 6, 30, 38}, id="here and there"),
+    ],
+)
+def test_a_message_over_which_the_broker_hangs_up_is_set_aside_and_the_others_go_on(
+    tmp_path: Path, poison: set[int]
+) -> None:
+    broker = Broker(poison.__contains__)
+    with make(tmp_path, broker.connect, pack=False) as taking:
+        for number in range(40):
+            taking.put_content(numbered(number), wait=False)
+        assert not taking.flush(30)
+        totals = taking.totals()
+    assert sorted(broker.acknowledged) == sorted(set(range(40)) - poison)
+    assert (totals.set_aside, totals.acknowledged) == (len(poison), 40 - len(poison))
+    assert (totals.spooled, totals.unknown, totals.refused) == (0, 0, 0)
+    assert totals.published == totals.taken == 40
+    reason = "set aside: the broker ends the connection over them"
+    assert taking.reasons()[reason] == len(poison)
+    # It is on disk, and left alone, until someone asks for it.
+    broker.sent.clear()
+    with make(tmp_path, broker.connect, pack=False) as taking:
+        assert taking.totals().set_aside_earlier == len(poison)
+        taking.put_content(numbered(99))
+        assert taking.flush(10)
+    assert broker.sent == [99]
+    broker = Broker(lambda _: False)
+    with make(tmp_path, broker.connect, pack=False, retry_set_aside=True) as taking:
+        assert taking.flush(10)
+        assert taking.totals().acknowledged == taking.totals().earlier == len(poison)
+    assert broker.acknowledged == sorted(poison)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_broker_that_hangs_up_over_everything_makes_no_message_guilty(tmp_path: Path) -> None:
+    broker = Broker(lambda _: True)
+    taking = make(tmp_path, broker.connect, pack=False)
+    for number in range(20):
+        taking.put_content(numbered(number))
+    wait_until(lambda: taking.failure)
+    assert isinstance(taking.failure, ConnectionDropped)
+    with pytest.raises(ConnectionDropped):
+        taking.close()
+    assert (taking.totals().set_aside, taking.totals().spooled) == (0, 20)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("times", [1, 2, 3, 5])
+def test_a_broker_that_hangs_up_for_a_while_makes_no_message_guilty(
+    tmp_path: Path, times: int
+) -> None:
+    broker = Broker(lambda _: True, times)
+    with make(tmp_path, broker.connect, pack=False) as taking:
+        for number in range(20):
+            taking.put_content(numbered(number), wait=False)
+        assert taking.flush(30)
+    assert sorted(broker.acknowledged) == list(range(20))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_message_is_guilty_only_when_another_one_is_acknowledged(tmp_path: Path) -> None:
+    broker = Broker({0}.__contains__)
+    taking = make(tmp_path, broker.connect, pack=False)
+    taking.put_content(numbered(0))
+    wait_until(lambda: taking.failure)
+    with pytest.raises(ConnectionDropped):
+        taking.close()
+    assert (taking.totals().set_aside, taking.totals().spooled) == (0, 1)
+    with make(tmp_path, broker.connect, pack=False) as taking:
+        taking.put_content(numbered(1))
+        assert not taking.flush(10)
+        assert (taking.totals().set_aside, taking.totals().spooled) == (1, 0)
+    assert broker.acknowledged == [1]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_packed_message_is_set_aside_whole_and_every_reading_of_it_counted(
+    tmp_path: Path,
+) -> None:
+    broker = Broker(lambda first: first == 0)
+    with make(tmp_path, broker.connect, max_linger_seconds=0.0) as taking:
+        taking.put_content(b"[" + numbered(0) + b"]", whole=True)
+        taking.put_content(numbered(1))
+        assert not taking.flush(10)
+        assert taking.totals().set_aside == 1
+        assert taking.totals().acknowledged == 1
+
+
 def test_a_refused_message_blocks_nothing_and_goes_out_with_the_next_run(tmp_path: Path) -> None:
     broker = FakeConnection(REFUSED)
     with make(tmp_path, broker, pack=False) as taking:
@@ -360,9 +518,9 @@ class World:
         self._path.parent.mkdir()
         self.start()
 
-    def start(self) -> None:
+    def start(self, **options: Any) -> None:
         self.spool = _Crashing(self._path, self._steps, self._crash_files)
-        self.sink = make(self._folder, self, spool=self.spool)
+        self.sink = make(self._folder, self, spool=self.spool, **options)
 
     def _crash_files(self) -> None:
         """What is on disk at this moment is what the next life finds."""
@@ -377,14 +535,14 @@ class World:
         self._crash_files()
         self.restart(delivers)
 
-    def restart(self, delivers: bool) -> None:
+    def restart(self, delivers: bool, **options: Any) -> None:
         with contextlib.suppress(SpoolError):
             self.spool._database.close()
         if delivers:
             self.delivered += [message for message, _ in self.pending]
         self.pending.clear()
         self.put.clear()
-        self.start()
+        self.start(**options)
 
     def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
         self._steps.tick()
@@ -418,6 +576,10 @@ class World:
             self.answer(len(self.pending), UNKNOWN, delivers=False)
         self.round()
 
+    def hang_up(self) -> None:
+        self.answer(len(self.pending), HUNG_UP, delivers=False)
+        self.connect(connected=False)
+
     def answer(self, count: int, delivery: Delivery, *, delivers: bool) -> None:
         for message, answer in self.pending[:count]:
             if delivers:
@@ -427,7 +589,8 @@ class World:
 
     def drain(self) -> None:
         """One more run in which nothing goes wrong."""
-        self.kill(delivers=True)
+        self._crash_files()
+        self.restart(delivers=True, retry_set_aside=True)
         self.sink._connection = self  # type: ignore[assignment]  # enough
         self.sink._flushing = 1
         for _ in range(1000):
@@ -495,6 +658,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("refuse"), st.integers(1, 2)),
     st.tuples(st.just("lose the answer"), st.integers(1, 5)),
     st.tuples(st.just("lose the message"), st.integers(1, 5)),
+    st.tuples(st.just("hang up"), st.just(0)),
     st.tuples(st.just("kill"), st.booleans()),
 )
 
@@ -525,6 +689,8 @@ def test_whatever_happens_what_was_taken_arrives_and_duplicates_are_the_same_byt
                     world.answer(value, UNKNOWN, delivers=True)
                 case "lose the message":
                     world.answer(value, UNKNOWN, delivers=False)
+                case "hang up":
+                    world.hang_up()
                 case "kill":
                     world.kill(delivers=bool(value))
         world.drain()

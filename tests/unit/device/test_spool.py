@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from device.errors import ExitStatus, SpoolError, SpoolFull
-from device.spool import Spool
+from device.errors import ExitStatus, SpoolError, SpoolFull, SpoolInUse
+from device.spool import Contents, Spool, look
 
 LARGE = 1 << 30
 
@@ -42,6 +42,72 @@ def test_a_message_is_the_same_to_the_byte_until_it_is_removed(path: Path) -> No
     assert again.messages(0, 10) == [second]
     assert again.messages(second.id, 10) == []
     again.close()
+
+
+def test_what_is_set_aside_is_kept_and_not_given_out(path: Path) -> None:
+    spool = Spool(path, max_bytes=LARGE)
+    with spool.transaction():
+        for readings in (1, 10, 100):
+            spool.add_message("a", b"x", readings)
+        spool.note_refusal(2, 1.0)
+        spool.set_aside(2, 2.0)
+        assert spool.remove_refused(before=9.0) == 0
+        assert spool.remove_oldest(but=[1, 3]) is None
+    spool.close()
+    again = Spool(path, max_bytes=LARGE)
+    assert [message.id for message in again.messages(0, 9)] == [1, 3]
+    assert again.newest(but=[3]) == again.messages(0, 1)[0]
+    assert again.count() == Contents(waiting=101, refused=0, set_aside=10)
+    with again.transaction():
+        again.take_back()
+    assert [message.id for message in again.messages(0, 9)] == [1, 2, 3]
+    assert again.count() == Contents(waiting=111, refused=10, set_aside=0)
+    again.close()
+
+
+_VERSION_1 = (
+    "CREATE TABLE readings ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, content BLOB NOT NULL)",
+    "CREATE TABLE messages ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL,"
+    " readings INTEGER NOT NULL, refused_at REAL)",
+    "PRAGMA application_id = 1397772108",
+    "PRAGMA user_version = 1",
+    "PRAGMA journal_mode = WAL",
+    "INSERT INTO messages (topic, payload, readings) VALUES ('a', x'0102', 7)",
+)
+
+
+def test_a_spool_of_the_version_before_is_taken_over_with_all_that_is_in_it(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        for statement in _VERSION_1:
+            database.execute(statement)
+    database.close()
+    assert look(path) == Contents(waiting=7, refused=0, set_aside=0)
+    for _ in range(2):
+        spool = Spool(path, max_bytes=LARGE)
+        assert [(m.topic, m.payload, m.readings) for m in spool.messages(0, 9)] == [
+            ("a", b"\x01\x02", 7)
+        ]
+        spool.close()
+    assert look(path) == Contents(waiting=7, refused=0, set_aside=0)
+
+
+def test_a_look_changes_nothing(path: Path) -> None:
+    spool = Spool(path, max_bytes=LARGE)
+    with spool.transaction():
+        spool.add_reading("a", b"{}")
+        spool.add_message("a", b"x", 10)
+    with pytest.raises(SpoolInUse):
+        look(path)
+    spool.close()
+    before = path.read_bytes()
+    assert look(path) == Contents(waiting=11, refused=0, set_aside=0)
+    assert path.read_bytes() == before
+    path.unlink()
+    with pytest.raises(SpoolError, match="cannot use the spool"):
+        look(path)
+    assert not path.exists()
 
 
 def test_ids_are_never_used_again(spool: Spool) -> None:
@@ -115,7 +181,7 @@ def _another_database(path: Path) -> None:
 def _newer(path: Path) -> None:
     Spool(path, max_bytes=LARGE).close()
     with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     database.close()
 
 
@@ -134,7 +200,7 @@ def _damaged(path: Path) -> None:
     ("make", "words"),
     [
         pytest.param(_another_database, "another kind of database", id="another database"),
-        pytest.param(_newer, "expected a spool of version 1, got 2", id="newer"),
+        pytest.param(_newer, "expected a spool of version 2, got 3", id="newer"),
         pytest.param(_damaged, "damaged or different file", id="damaged"),
         pytest.param(
             lambda path: path.write_bytes(b"no database" * 1000), "damaged or different", id="text"
@@ -157,7 +223,7 @@ def test_what_is_not_a_spool_is_named_and_left_as_it_is(
 def test_a_file_that_was_made_but_never_written_is_a_new_spool(path: Path) -> None:
     path.touch()
     spool = Spool(path, max_bytes=LARGE)
-    assert spool.count_readings() == 0
+    assert spool.count().waiting == 0
     spool.close()
 
 
@@ -183,7 +249,7 @@ def test_removing_gives_room_again(spool: Spool) -> None:
         assert [message.id for message in spool.messages(0, 3)] == [1, 2, 4]
         spool.remove_readings()
     assert spool.room_bytes - before >= 4096
-    assert spool.count_readings() == 99 * 7
+    assert spool.count().waiting == 99 * 7
 
 
 def test_refused_messages_are_removed_by_their_first_refusal(spool: Spool) -> None:
