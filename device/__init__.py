@@ -85,14 +85,16 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
 
     Raises:
         IdentityError: The identity is missing or broken.
-        SpoolError: The spool is damaged, of a newer version, or in use by another process.
+        SpoolError: The spool is damaged, of a newer version, in use by another process, or its
+            folder cannot be written to.
         ContractError: There is no such channel.
-        ValueError: The topic is not one that can be published to.
+        ValueError: The topic is not one that can be published to, or the linger no duration.
     """
     # Here, so that ``import device`` costs next to nothing.
     import contracts  # noqa: PLC0415
     from device import mqtt, sink  # noqa: PLC0415
     from device.check import ReadingCheck  # noqa: PLC0415
+    from device.errors import SpoolError  # noqa: PLC0415
     from device.identity import Identity, load, make_folder  # noqa: PLC0415
     from device.spool import Spool  # noqa: PLC0415
 
@@ -101,7 +103,12 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     if topic is None:
         topic = own.device.basic_ingest_topic(channel)
     mqtt.check_topic(topic)
-    make_folder(own.spool_path.parent, own.folder)
+    try:
+        make_folder(own.spool_path.parent, own.folder)
+    except OSError as error:
+        raise SpoolError(
+            f"cannot use the folder {own.spool_path.parent} for the spool: {error.strerror}"
+        ) from None
     return sink.Sink(
         Spool(own.spool_path, max_bytes=max_spool_bytes),
         topic,

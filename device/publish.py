@@ -20,6 +20,7 @@ or unknown (the answer is missing; sent again, they may arrive twice).
 """
 
 import json
+import math
 import random
 import time
 from collections import Counter
@@ -333,6 +334,8 @@ def main(
         raise click.UsageError("expected --file or --message, got both")
     if (file is not None or messages) and (count is not None or seed is not None):
         raise click.UsageError("--count and --seed are the simulator's; drop them or the input")
+    if math.isnan(max_linger_seconds) or (rate is not None and math.isnan(rate)):
+        raise click.UsageError("expected numbers for --max-linger and --rate, got nan")
     own = identity.load(_folder(environment, thing_name, customer, folder))
     total: int | None = None
     try:

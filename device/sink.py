@@ -133,6 +133,9 @@ class Sink:
         when_full: See ``device.open``.
         retry_set_aside: See ``device.open``.
         clock: Seconds since the Unix epoch.
+
+    Raises:
+        ValueError: ``max_linger_seconds`` is not a duration.
     """
 
     def __init__(
@@ -148,6 +151,8 @@ class Sink:
         retry_set_aside: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if not max_linger_seconds >= 0:  # as NaN is not
+            raise ValueError(f"expected seconds to linger, 0 or more, got {max_linger_seconds}")
         self._spool = spool
         self._topic = topic
         self._connect = connect
@@ -422,7 +427,9 @@ class Sink:
         due = [self._retry_refused_at] if self._refused else []
         if self._pack_due is not None and self._connection is not None:
             due.append(self._pack_due)
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        if not due:
+            return None
+        return min(max(0.0, min(due) - time.monotonic()), threading.TIMEOUT_MAX)
 
     def _is_due(self, connection: Connection | None) -> bool:
         """Whether the readings that wait have waited long enough, and can be sent."""

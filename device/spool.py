@@ -18,6 +18,10 @@ from device.errors import SpoolError, SpoolFull, SpoolInUse
 
 MIN_BYTES = 64 * 1024
 
+# 2026-01-01 UTC. A device without a battery for its clock starts long before, and jumps to the
+# present as soon as it has a network.
+_CLOCK_IS_SET = 1_767_225_600
+
 _APPLICATION_ID = 0x5350_4F4C  # "SPOL"; https://www.sqlite.org/pragma.html#pragma_application_id
 _VERSION = 2
 
@@ -93,19 +97,7 @@ class Spool:
         database = self._database
         # One process at a time: the lock is held from the first statement to the end.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        application_id = self._pragma("application_id")
-        tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if application_id != _APPLICATION_ID and (application_id or tables):
-            raise SpoolError(
-                f"expected a spool, got another kind of database in {self._name}; "
-                "move it away and run this again"
-            )
-        version = self._pragma("user_version")
-        if version > _VERSION:
-            raise SpoolError(
-                f"expected a spool of version {_VERSION}, got {version} in {self._name}: a newer "
-                "release of this program has made it; use that one, or move the file away"
-            )
+        tables, version = _format(database, self._name)
         (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
@@ -207,16 +199,22 @@ class Spool:
         self._database.execute("DELETE FROM messages WHERE id = ?", (message_id,))
 
     def note_refusal(self, message_id: int, now: float) -> None:
-        """Keep when the broker refused a message for the first time."""
+        """Keep when the broker refused a message for the first time.
+
+        A time before this program was written is that of a clock that had not been set yet, and
+        gives way to the next.
+        """
         self._database.execute(
-            "UPDATE messages SET refused_at = coalesce(refused_at, ?) WHERE id = ?",
+            "UPDATE messages SET refused_at = ?"
+            f" WHERE id = ? AND (refused_at IS NULL OR refused_at < {_CLOCK_IS_SET})",
             (now, message_id),
         )
 
     def remove_refused(self, before: float) -> int:
         """Remove messages first refused before that time; return how many readings were in them."""
         rows = self._database.execute(
-            "DELETE FROM messages WHERE refused_at < ? AND set_aside_at IS NULL RETURNING readings",
+            f"DELETE FROM messages WHERE refused_at < ? AND refused_at >= {_CLOCK_IS_SET}"
+            " AND set_aside_at IS NULL RETURNING readings",
             (before,),
         )
         return sum(readings for (readings,) in rows)
@@ -252,15 +250,32 @@ def look(path: Path) -> Contents:
         uri = f"{path.absolute().as_uri()}?mode=ro"
         database = sqlite3.connect(uri, uri=True, timeout=0)
         try:
-            return _count(database)
+            tables, _ = _format(database, str(path))
+            return _count(database) if tables else Contents(0, 0, 0)
         finally:
             database.close()
 
 
+def _format(database: sqlite3.Connection, name: str) -> tuple[int, int]:
+    """How many tables it has, none if it is new, and its version, which is one that we know."""
+    (application_id,) = database.execute("PRAGMA application_id").fetchone()
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != _APPLICATION_ID and (application_id or tables):
+        raise SpoolError(
+            f"expected a spool, got another kind of database in {name}; "
+            "move it away and run this again"
+        )
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > _VERSION:
+        raise SpoolError(
+            f"expected a spool of version {_VERSION}, got {version} in {name}: a newer "
+            "release of this program has made it; use that one, or move the file away"
+        )
+    return tables, version
+
+
 def _count(database: sqlite3.Connection) -> Contents:
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == 0:  # made, and never written
-        return Contents(0, 0, 0)
     set_aside_at = "set_aside_at" if version > 1 else "NULL"
     row = database.execute(
         "SELECT coalesce(sum(readings) FILTER (WHERE aside IS NULL), 0)"

@@ -187,6 +187,8 @@ def test_the_same_seed_publishes_the_same_values(command: Callable[..., Result])
         pytest.param(("--channel", "nonesuch"), id="unknown channel"),
         pytest.param(("--count", "0"), id="nothing"),
         pytest.param(("--rate", "0"), id="never"),
+        pytest.param(("--rate", "nan"), id="no rate"),
+        pytest.param(("--max-linger", "nan"), id="no duration"),
         pytest.param(("--file", "/nonexistent"), id="no such file"),
         pytest.param(("--topic", "dt/+/x"), id="wildcard"),
         pytest.param(("--topic", "é" * 129), id="long topic"),

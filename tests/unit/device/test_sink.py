@@ -41,6 +41,7 @@ TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
 REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
 UNKNOWN = Delivery(Outcome.UNKNOWN, "no answer within 20 s")
 HUNG_UP = Delivery(Outcome.UNKNOWN, "the broker ended the connection", hung_up=True)
+NOW = 1_795_000_000.0  # in November 2026
 GOOD = {"timestamp": 1, "temperature": 1, "humidity": 1, "battery": 1, "status": "ok"}
 
 
@@ -142,6 +143,22 @@ def test_a_reading_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
     with make(tmp_path, broker, max_linger_seconds=0.05) as taking:
         taking.put_content(numbered(1))
         wait_until(lambda: sent_numbers(broker) == [1])
+
+
+def test_a_reading_may_wait_for_ever(tmp_path: Path) -> None:
+    broker = FakeConnection()
+    with make(tmp_path, broker, max_linger_seconds=math.inf) as taking:
+        for number in range(3):
+            taking.put_content(numbered(number))
+            time.sleep(0.02)
+        assert broker.sent == []
+    assert sent_numbers(broker) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seconds", [math.nan, -1.0])
+def test_what_is_no_duration_is_said_at_once(tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(ValueError, match="expected seconds to linger"):
+        make(tmp_path, FakeConnection(), max_linger_seconds=seconds)
 
 
 def test_without_packing_each_reading_is_its_own_message(tmp_path: Path) -> None:
@@ -444,9 +461,9 @@ def test_a_refused_message_is_tried_again_after_a_while(
 
 
 def test_what_is_refused_for_a_week_is_dropped_and_counted(tmp_path: Path) -> None:
-    with make(tmp_path, FakeConnection(REFUSED), clock=lambda: 1e9) as taking:
+    with make(tmp_path, FakeConnection(REFUSED), clock=lambda: NOW) as taking:
         taking.put_content(numbered(1))
-    later = 1e9 + sink.REFUSED_KEPT_SECONDS + 1
+    later = NOW + sink.REFUSED_KEPT_SECONDS + 1
     with make(tmp_path, FakeConnection(), clock=lambda: later) as taking:
         assert taking.totals().dropped == 1
         assert taking.totals().spooled == 0
@@ -762,6 +779,12 @@ def test_open_takes_a_folder_or_an_identity(
     spool = own.folder / "spool"
     assert spool.stat().st_mode & 0o777 == 0o700
     assert (spool / "spool.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_cannot_be_made_is_a_spool_error(own: identity.Identity) -> None:
+    own.spool_path.parent.touch()
+    with pytest.raises(SpoolError, match=r"cannot use the folder .* for the spool: File exists"):
+        device.open(own)
 
 
 def test_importing_the_package_loads_next_to_nothing() -> None:

@@ -4,7 +4,7 @@ import multiprocessing
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from device.errors import ExitStatus, SpoolError, SpoolFull, SpoolInUse
 from device.spool import Contents, Spool, look
 
 LARGE = 1 << 30
+NOW = 1_795_000_000.0  # in November 2026
 
 
 @pytest.fixture
@@ -49,9 +50,9 @@ def test_what_is_set_aside_is_kept_and_not_given_out(path: Path) -> None:
     with spool.transaction():
         for readings in (1, 10, 100):
             spool.add_message("a", b"x", readings)
-        spool.note_refusal(2, 1.0)
-        spool.set_aside(2, 2.0)
-        assert spool.remove_refused(before=9.0) == 0
+        spool.note_refusal(2, NOW)
+        spool.set_aside(2, NOW + 1)
+        assert spool.remove_refused(before=NOW + 9) == 0
         assert spool.remove_oldest(but=[1, 3]) is None
     spool.close()
     again = Spool(path, max_bytes=LARGE)
@@ -256,9 +257,26 @@ def test_refused_messages_are_removed_by_their_first_refusal(spool: Spool) -> No
     with spool.transaction():
         spool.add_message("a", b"", 5)
         spool.add_message("a", b"", 6)
-        spool.note_refusal(1, 100.0)
-        spool.note_refusal(1, 200.0)
-        spool.note_refusal(2, 200.0)
+        spool.note_refusal(1, NOW + 100)
+        spool.note_refusal(1, NOW + 200)
+        spool.note_refusal(2, NOW + 200)
     with spool.transaction():
-        assert spool.remove_refused(before=150.0) == 5
+        assert spool.remove_refused(before=NOW + 150) == 5
     assert [message.readings for message in spool.messages(0, 9)] == [6]
+
+
+def test_a_clock_that_was_not_set_yet_does_not_make_a_refusal_old(spool: Spool) -> None:
+    with spool.transaction():
+        spool.add_message("a", b"", 5)
+        spool.note_refusal(1, 60.0)  # a minute after the device has started, in 1970
+        assert spool.remove_refused(before=NOW) == 0
+        spool.note_refusal(1, NOW)  # with the clock set
+        assert spool.remove_refused(before=NOW) == 0
+        assert spool.remove_refused(before=NOW + 1) == 5
+
+
+@pytest.mark.parametrize("make", [_another_database, _newer], ids=["another database", "newer"])
+def test_a_look_knows_what_is_not_a_spool_of_ours(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    with pytest.raises(SpoolError, match="expected a spool"):
+        look(path)
