@@ -322,12 +322,13 @@ class Sink:
 
     @property
     def failure(self) -> DeviceError | None:
-        """Why this sink will not connect again, or None.
+        """Why this sink will send nothing more, or None.
 
         The broker says that another client uses this id, or that it does not take the certificate,
-        the client id or the topic: trying on would not help. Readings are taken all the same.
+        the client id or the topic: trying on would not help. Readings are taken all the same. Or
+        it is a ``SpoolError``: the spool cannot be written, and no reading is taken either.
         """
-        return self._failure
+        return self._broken or self._failure
 
     @property
     def trouble(self) -> ConnectionFailed | None:

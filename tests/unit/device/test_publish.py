@@ -389,6 +389,28 @@ def test_a_full_spool_is_waited_for() -> None:
     assert lines == ["the spool is full; waiting for the broker"]
 
 
+def test_a_disk_that_is_full_is_not_waited_for() -> None:
+    broker = FakeConnection(*[None] * 1000)
+    publishing = publisher(broker)
+    publishing._sink._spool._database.execute("PRAGMA max_page_count = 20")
+    results = []
+
+    def slowly() -> Source:
+        for _ in range(100):
+            yield Payload("", b"x" * 10_000)
+            time.sleep(0.01)  # it is found full while readings still come
+
+    thread = threading.Thread(
+        target=lambda: results.append(publishing.publish(slowly())), daemon=True
+    )
+    thread.start()
+    thread.join(20)
+    (result,) = results
+    assert result.status() is ExitStatus.SPOOL
+    assert "no room on the disk" in str(result.failure)
+    assert result.summary.spooled == result.summary.readings < 100
+
+
 def test_keeps_to_the_rate() -> None:
     started = time.monotonic()
     publisher(FakeConnection(), rate=50).publish(payloads(11))
