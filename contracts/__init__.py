@@ -154,8 +154,7 @@ def integer_range(schema: Schema) -> tuple[int, int]:
     """
     lowest, highest = INT64_MIN, INT64_MAX
     if schema.timestamp is not None:
-        scale = 1000 if schema.timestamp == "s" else 1
-        lowest, highest = -(-TIMESTAMP_MS_MIN // scale), TIMESTAMP_MS_MAX // scale
+        lowest, highest = timestamp_range(schema.timestamp)
     if schema.minimum is not None:
         lowest = max(lowest, int(schema.minimum))
     if schema.exclusive_minimum is not None:
@@ -165,6 +164,12 @@ def integer_range(schema: Schema) -> tuple[int, int]:
     if schema.exclusive_maximum is not None:
         highest = min(highest, int(schema.exclusive_maximum) - 1)
     return lowest, highest
+
+
+def timestamp_range(unit: str) -> tuple[int, int]:
+    """The first and the last moment of the years 1 to 9999, in ``unit`` (``ms`` or ``s``)."""
+    scale = 1000 if unit == "s" else 1
+    return -(-TIMESTAMP_MS_MIN // scale), TIMESTAMP_MS_MAX // scale
 
 
 def channels() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from jsonschema.validators import extend
 
-from contracts import INT64_MAX, INT64_MIN, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, Contract
+from contracts import INT64_MAX, INT64_MIN, Contract, timestamp_range
 
 _SHOWN_CHARACTERS = 60
 
@@ -122,8 +122,7 @@ def _is_number(_: object, value: object) -> bool:
 
 def _x_timestamp(_: object, unit: str, value: object, __: object) -> Iterator[ValidationError]:
     if isinstance(value, int) and not isinstance(value, bool):
-        scale = 1000 if unit == "s" else 1
-        lowest, highest = -(-TIMESTAMP_MS_MIN // scale), TIMESTAMP_MS_MAX // scale
+        lowest, highest = timestamp_range(unit)
         if not lowest <= value <= highest:
             yield ValidationError(f"a timestamp of the years 1 to 9999 in {unit}")
 

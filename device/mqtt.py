@@ -182,7 +182,8 @@ class Connection:
         self._drops = 0
         self._client: Any = None
         self._pending: set[Future[Delivery]] = set()
-        self._lock = threading.Lock()  # of _failure and _pending
+        self._requests = 0  # that wait for their reply
+        self._lock = threading.Lock()  # of _failure, _pending and _requests
 
     @property
     def failure(self) -> ConnectionFailed | None:
@@ -294,6 +295,15 @@ class Connection:
                 raise self._failure
         if client is None:
             raise Unreachable("the connection is closed")
+        with self._lock:
+            self._requests += 1
+        try:
+            return self._reply(client, topic, payload)
+        finally:
+            with self._lock:
+                self._requests -= 1
+
+    def _reply(self, client: Any, topic: str, payload: bytes) -> Reply:
         options = mqtt_request_response.ClientOptions(
             max_request_response_subscriptions=2,
             max_streaming_subscriptions=0,
@@ -389,7 +399,7 @@ class Connection:
         packet = data.disconnect_packet
         self._lost_at = time.monotonic()
         with self._lock:
-            in_flight = bool(self._pending)
+            in_flight = bool(self._pending or self._requests)
         if in_flight and data.exception.name != _NO_PONG:
             self._drops += 1
         name = "" if packet is None else getattr(packet.reason_code, "name", "")

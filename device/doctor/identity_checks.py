@@ -315,9 +315,10 @@ def spool(context: Context) -> str:
         contents = look(path)
     except SpoolInUse:
         return "a publisher is at work"
+    customer = "" if context.customer is None else f" --customer {context.customer}"
     publish = (
-        f"run python -m device.publish --env {context.environment_name} "
-        f"--thing {context.thing_name} --file /dev/null"  # nothing more than what is there
+        f"run python -m device.publish --env {context.environment_name} --thing "
+        f"{context.thing_name}{customer} --file /dev/null"  # nothing more than what is there
     )
     if contents.waiting:
         refused = f", {contents.refused} of them refused by the broker" if contents.refused else ""

@@ -22,7 +22,7 @@ from device.doctor.identity_checks import IDENTITY
 from device.doctor.pipeline_checks import topic_matches
 from device.errors import AwsError, ExitStatus
 from device.identity import PROJECT_ROOT
-from device.provision import provision
+from device.registration import provision
 from tests.unit.device.fakes import REGION, FakeIot, environment
 
 

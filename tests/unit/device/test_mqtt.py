@@ -259,6 +259,23 @@ def test_a_request_without_an_answer_is_an_error(
         connection.request("$aws/ask", b"request")
 
 
+def test_a_broker_that_drops_whatever_is_asked_is_given_up(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, sdk = connect(Sdk.succeed)
+
+    class Dropping(Service):
+        def make_request(self, options: Any) -> "Future[Any]":
+            for _ in range(3):
+                sdk.drop()
+            return super().make_request(options)
+
+    service = Dropping(error("AWS_ERROR_MQTT5_USER_REQUESTED_STOP"))
+    monkeypatch.setattr(mqtt_request_response, "Client", service)
+    with pytest.raises(ConnectionDropped):
+        connection.request("$aws/ask", b"request")
+
+
 def test_nothing_can_be_requested_after_closing(connect: Connect) -> None:
     connection, _ = connect(Sdk.succeed)
     connection.close()
