@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
@@ -22,6 +22,9 @@ from botocore.config import Config
 from contracts import names
 from device.errors import AwsError, ExitStatus
 from device.identity import PROJECT_ROOT
+
+if TYPE_CHECKING:  # the stubs are a development requirement
+    from mypy_boto3_iot import IoTClient
 
 LOCAL = "local"
 """The environment that runs on this machine; ``python -m local up`` starts it."""
@@ -148,6 +151,23 @@ class AwsEnvironment:
         with explained(self.name):
             answer = self.session.client("iot").describe_endpoint(endpointType="iot:Data-ATS")
         return Broker(answer["endpointAddress"], 8883, _AMAZON_ROOT_CA.read_bytes())
+
+
+@contextmanager
+def part_of_stack(iot: "IoTClient", environment: str, kind: str, name: str) -> Iterator[None]:
+    """Use something in AWS IoT that the stack of ``environment`` makes.
+
+    Raises:
+        AwsError: There is no such thing.
+    """
+    try:
+        yield
+    except iot.exceptions.ResourceNotFoundException:
+        raise AwsError(
+            f"expected the {kind} {name}, which the stack makes, got no such {kind}; "
+            f"run {deploy_command(environment)}",
+            ExitStatus.NO_STACK,
+        ) from None
 
 
 def deploy_command(environment: str) -> str:

@@ -56,14 +56,8 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
         issued = certificates.issue(iot_once, folder, names.claim_policy_name(environment.name))
         report(f"certificate {issued.certificate_id}: issued, not active yet")
         policy = names.claim_policy_name(environment.name)
-        try:
+        with aws.part_of_stack(iot, environment.name, "policy", policy):
             iot.attach_policy(policyName=policy, target=issued.certificate_arn)
-        except iot.exceptions.ResourceNotFoundException:
-            raise AwsError(
-                f"expected the policy {policy}, which the stack makes, got no such policy; run "
-                f"{aws.deploy_command(environment.name)}",
-                ExitStatus.NO_STACK,
-            ) from None
         device = Device(
             environment=environment.name,
             thing_name=names.CLAIM,
@@ -93,16 +87,12 @@ def certificates_of(environment: aws.AwsEnvironment) -> list[str]:
     arns: set[str] = set()
     iot = environment.session.client("iot")
     policy = names.claim_policy_name(environment.name)
-    with aws.explained(environment.name):
+    with (
+        aws.explained(environment.name),
+        aws.part_of_stack(iot, environment.name, "policy", policy),
+    ):
         pages = iot.get_paginator("list_targets_for_policy").paginate(policyName=policy)
-        try:
-            arns |= {arn for page in pages for arn in page["targets"] if ":cert/" in arn}
-        except iot.exceptions.ResourceNotFoundException:
-            raise AwsError(
-                f"expected the policy {policy}, which the stack makes, got no such policy; run "
-                f"{aws.deploy_command(environment.name)}",
-                ExitStatus.NO_STACK,
-            ) from None
+        arns |= {arn for page in pages for arn in page["targets"] if ":cert/" in arn}
     with contextlib.suppress(IdentityError):  # there is none on this machine
         arns.add(identity.read_device(_folder(environment)).certificate_arn)
     return sorted(arns)

@@ -13,8 +13,7 @@ The credentials need these permissions: ``cloudformation:DescribeStacks`` and, o
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -256,7 +255,7 @@ class _Provisioning:
             customers.ensure_policy(iot, policy_name, document, self._report)
         attached = iot.get_paginator("list_attached_policies").paginate(target=arn)
         if policy_name not in [p["policyName"] for page in attached for p in page["policies"]]:
-            with self._part_of_stack("policy", policy_name):
+            with aws.part_of_stack(iot, self._environment.name, "policy", policy_name):
                 iot.attach_policy(policyName=policy_name, target=arn)
             self._report(f"policy {policy_name}: attached to the certificate")
         if arn not in (principals or []):
@@ -268,7 +267,7 @@ class _Provisioning:
         group_name = names.thing_group_name(self._environment.name)
         groups = iot.get_paginator("list_thing_groups_for_thing").paginate(thingName=thing_name)
         if group_name not in [g["groupName"] for page in groups for g in page["thingGroups"]]:
-            with self._part_of_stack("thing group", group_name):
+            with aws.part_of_stack(iot, self._environment.name, "thing group", group_name):
                 iot.add_thing_to_thing_group(thingGroupName=group_name, thingName=thing_name)
             self._report(f"thing {thing_name}: added to group {group_name}")
 
@@ -279,17 +278,6 @@ class _Provisioning:
         return customers.policy_document(
             self._environment.name, self._thing_name, self._customer, owner
         )
-
-    @contextmanager
-    def _part_of_stack(self, kind: str, name: str) -> Iterator[None]:
-        try:
-            yield
-        except self._iot.exceptions.ResourceNotFoundException:
-            raise AwsError(
-                f"expected the {kind} {name}, which the stack makes, got no such {kind}; "
-                f"run {aws.deploy_command(self._environment.name)}",
-                ExitStatus.NO_STACK,
-            ) from None
 
     def _write_files(self, certificate: Certificate) -> None:
         device = Device(
