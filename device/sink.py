@@ -152,6 +152,7 @@ class Sink:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not max_linger_seconds >= 0:  # as NaN is not
+            spool.close()
             raise ValueError(f"expected seconds to linger, 0 or more, got {max_linger_seconds}")
         self._spool = spool
         self._topic = topic

@@ -159,6 +159,7 @@ def test_a_reading_may_wait_for_ever(tmp_path: Path) -> None:
 def test_what_is_no_duration_is_said_at_once(tmp_path: Path, seconds: float) -> None:
     with pytest.raises(ValueError, match="expected seconds to linger"):
         make(tmp_path, FakeConnection(), max_linger_seconds=seconds)
+    make(tmp_path, FakeConnection()).close()  # the spool is not in use any more
 
 
 def test_without_packing_each_reading_is_its_own_message(tmp_path: Path) -> None:
@@ -734,6 +735,7 @@ def test_killed_at_every_single_step_it_loses_nothing(tmp_path: Path) -> None:
     steps = Steps()
     whole = World(_folder(tmp_path), steps)
     _a_life(whole)
+    whole.spool.close()
     total = steps.count
     assert total > 80
     for step in range(1, total + 1):
