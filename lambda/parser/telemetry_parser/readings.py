@@ -58,17 +58,17 @@ class ReadingDecoder:
         """Return the reading of each payload that is one that fits, and None for any other."""
         if sum(map(len, payloads)) > self._surely_within:
             return [None] * len(payloads)
-        return decode_together(self._one, payloads) or [*map(self._decode_single, payloads)]
+        return decode_together(self._one, payloads) or [
+            self._decode_single(payload) if payload.startswith(b"{") else None
+            for payload in payloads
+        ]
 
     def _decode_single(self, payload: bytes) -> Any:
-        if payload.startswith(b"{"):
-            try:
-                if not payload.isascii():
-                    payload.decode()  # the decoder does not look at what it skips
-                return self._one.decode(payload)
-            except (ValueError, RecursionError):
-                pass
-        return None
+        try:
+            _check_utf8(payload)
+            return self._one.decode(payload)
+        except (ValueError, RecursionError):
+            return None
 
     def decode(self, payload: bytes) -> Readings | None:
         """Return the readings of ``payload`` if there are any and all of them fit.
@@ -78,12 +78,11 @@ class ReadingDecoder:
         """
         if len(payload) > self._surely_within:
             self._check_size(payload)
-        is_array = _is_array(payload)
+        if not _is_array(payload):
+            reading = self._decode_single(payload)
+            return None if reading is None else Readings((reading,), _FIRST)
         try:
-            if not payload.isascii():
-                payload.decode()  # the decoder does not look at what it skips
-            if not is_array:
-                return Readings((self._one.decode(payload),), _FIRST)
+            _check_utf8(payload)
             if values := self._many.decode(payload):
                 return Readings(values, range(len(values)))
         except (ValueError, RecursionError):
@@ -163,6 +162,12 @@ class ReadingDecoder:
                 except msgspec.DecodeError:
                     raise _not_json() from None
             yield item
+
+
+def _check_utf8(payload: bytes) -> None:
+    """Look also at what the decoder skips."""
+    if not payload.isascii():
+        payload.decode()
 
 
 def _not_json() -> MessageError:

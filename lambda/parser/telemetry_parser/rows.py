@@ -139,14 +139,15 @@ class Rows:
 
     def _append(self, messages: Messages) -> None:
         values = fields_of(messages.readings)
+        things = [device.thing_name for device in messages.devices]
         self._chunks.append(
             [
                 *(column(f.schema, v) for f, v in zip(self._fields, values, strict=True)),
-                *self._row_columns(messages),
+                *_row_columns(messages, things),
             ]
         )
         arrivals = [envelope.received_at for envelope in messages.envelopes]
-        self._things += [device.thing_name for device in messages.devices]
+        self._things += things
         self._counts += messages.counts
         self._times += (
             _repeated(arrivals, messages.counts)
@@ -158,33 +159,6 @@ class Rows:
             self.oldest_received_at = oldest
         self._payload_bytes += messages.payload_bytes
         self._room -= len(messages.readings)
-
-    def _row_columns(self, messages: Messages) -> Iterator[Array]:
-        """Yield the columns of ``_CHUNK_FIELDS``."""
-        ids = _repeated(messages.ids, messages.counts)
-        of_reading: dict[str, Sequence[Any]] = {
-            "reading_index": messages.indexes,
-            "reading_id": [
-                f"{message_id}-{index}"
-                for message_id, index in zip(ids, messages.indexes, strict=True)
-            ],
-        }
-        of_message: dict[str, Sequence[Any]] = {
-            "thing_name": [device.thing_name for device in messages.devices],
-            "raw_line": messages.raw_lines,
-            **dict(
-                zip(Envelope.__struct_fields__, fields_of(messages.envelopes), strict=True),
-            ),
-        }
-        # Python makes one value a message; repeating it for each reading is left to Arrow.
-        message_of_row = _unsigned(_repeated(range(len(messages.counts)), messages.counts))
-        packed = len(messages.readings) > len(messages.counts)
-        for name, schema in _CHUNK_FIELDS.items():
-            if name in of_reading:
-                yield column(schema, of_reading[name])
-            else:
-                array = column(schema, of_message[name])
-                yield array.take(message_of_row) if packed else array
 
     def _batch(self) -> RecordBatch:
         order = _unsigned(_order(self._things, self._counts, self._times))
@@ -200,6 +174,32 @@ class Rows:
         self._emitted += batch.num_rows
         self._clear()
         return batch
+
+
+def _row_columns(messages: Messages, things: Sequence[str]) -> Iterator[Array]:
+    """Yield the columns of ``_CHUNK_FIELDS``."""
+    counts = messages.counts
+    ids = _repeated(messages.ids, counts)
+    of_reading: dict[str, Sequence[Any]] = {
+        "reading_index": messages.indexes,
+        "reading_id": [
+            f"{message_id}-{index}" for message_id, index in zip(ids, messages.indexes, strict=True)
+        ],
+    }
+    of_message: dict[str, Sequence[Any]] = {
+        "thing_name": things,
+        "raw_line": messages.raw_lines,
+        **dict(zip(Envelope.__struct_fields__, fields_of(messages.envelopes), strict=True)),
+    }
+    # Python makes one value a message; repeating it for each reading is left to Arrow.
+    packed = len(messages.readings) > len(counts)
+    message_of_row = _unsigned(_repeated(range(len(counts)), counts)) if packed else None
+    for name, schema in _CHUNK_FIELDS.items():
+        if name in of_reading:
+            yield column(schema, of_reading[name])
+        else:
+            array = column(schema, of_message[name])
+            yield array if message_of_row is None else array.take(message_of_row)
 
 
 def group_rows(first: RecordBatch) -> int:
