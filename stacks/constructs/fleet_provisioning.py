@@ -11,6 +11,7 @@ from constructs import Construct
 
 from contracts import names
 from stacks.acknowledgements import acknowledge_wildcards
+from stacks.iot_arn import iot_arn
 
 # AWS IoT waits this long for a hook's answer.
 # https://docs.aws.amazon.com/iot/latest/developerguide/pre-provisioning-hook.html
@@ -45,7 +46,7 @@ class FleetProvisioning(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         template_name = names.provisioning_template_name(environment)
-        template_arn = self._iot_arn("provisioningtemplate", template_name)
+        template_arn = iot_arn(self, "provisioningtemplate", template_name)
         iot.CfnPolicy(
             self,
             "ClaimPolicy",
@@ -88,11 +89,11 @@ class FleetProvisioning(Construct):
                 for action, resource in (
                     (
                         "iot:Connect",
-                        self._iot_arn("client", names.claim_client_id(environment, "*")),
+                        iot_arn(self, "client", names.claim_client_id(environment, "*")),
                     ),
-                    ("iot:Publish", [self._iot_arn("topic", topic) for topic in requests]),
-                    ("iot:Receive", [self._iot_arn("topic", topic) for topic in answers]),
-                    ("iot:Subscribe", [self._iot_arn("topicfilter", topic) for topic in answers]),
+                    ("iot:Publish", [iot_arn(self, "topic", topic) for topic in requests]),
+                    ("iot:Receive", [iot_arn(self, "topic", topic) for topic in answers]),
+                    ("iot:Subscribe", [iot_arn(self, "topicfilter", topic) for topic in answers]),
                 )
             ],
         }
@@ -112,7 +113,7 @@ class FleetProvisioning(Construct):
             roles=[role],
             statements=[
                 iam.PolicyStatement(
-                    actions=["iot:ListThingPrincipals"], resources=[self._iot_arn("thing", "*")]
+                    actions=["iot:ListThingPrincipals"], resources=[iot_arn(self, "thing", "*")]
                 ),
                 iam.PolicyStatement(
                     actions=["logs:CreateLogStream", "logs:PutLogEvents"],
@@ -163,8 +164,8 @@ class FleetProvisioning(Construct):
                 },
             ),
         )
-        thing, certificate = self._iot_arn("thing", "*"), self._iot_arn("cert", "*")
-        group = self._iot_arn("thinggroup", thing_group_name)
+        thing, certificate = iot_arn(self, "thing", "*"), iot_arn(self, "cert", "*")
+        group = iot_arn(self, "thinggroup", thing_group_name)
         policy = iam.Policy(
             self,
             "Policy",
@@ -190,7 +191,7 @@ class FleetProvisioning(Construct):
                         ],
                         [certificate],
                     ),
-                    (["iot:GetPolicy"], [self._iot_arn("policy", device_policy_name)]),
+                    (["iot:GetPolicy"], [iot_arn(self, "policy", device_policy_name)]),
                     # These have no resources to name.
                     (
                         [
@@ -204,14 +205,6 @@ class FleetProvisioning(Construct):
         )
         acknowledge_wildcards(policy, "Things and certificates are those of devices to come.")
         return role, policy
-
-    def _iot_arn(self, resource: str, name: str) -> str:
-        return Stack.of(self).format_arn(
-            service="iot",
-            resource=resource,
-            resource_name=name,
-            arn_format=ArnFormat.SLASH_RESOURCE_NAME,
-        )
 
 
 def _template_body(device_policy_name: str, thing_group_name: str) -> dict[str, object]:

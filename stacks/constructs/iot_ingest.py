@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from aws_cdk import ArnFormat, Aws, Stack
+from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from aws_cdk import aws_kinesisfirehose as firehose
@@ -12,6 +12,7 @@ from constructs import Construct
 
 from contracts import names
 from stacks.acknowledgements import acknowledge_wildcards
+from stacks.iot_arn import iot_arn
 
 # IoT Core fills it in for a certificate that is attached to the thing named by the client id.
 _THING = "${iot:Connection.Thing.ThingName}"
@@ -48,13 +49,13 @@ class DeviceAccess(Construct):
                 {
                     "Effect": "Allow",
                     "Action": "iot:Connect",
-                    "Resource": _iot_arn(self, "client", _THING),
+                    "Resource": iot_arn(self, "client", _THING),
                     "Condition": {"Bool": {"iot:Connection.Thing.IsAttached": "true"}},
                 },
                 {
                     "Effect": "Allow",
                     "Action": "iot:Publish",
-                    "Resource": [_iot_arn(self, "topic", topic) for topic in topics],
+                    "Resource": [iot_arn(self, "topic", topic) for topic in topics],
                 },
             ],
         }
@@ -99,7 +100,7 @@ class IoTIngest(Construct):
                 "iot.amazonaws.com",
                 conditions={
                     "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
-                    "ArnLike": {"aws:SourceArn": _iot_arn(self, "rule", self.rule_name)},
+                    "ArnLike": {"aws:SourceArn": iot_arn(self, "rule", self.rule_name)},
                 },
             ),
         )
@@ -154,15 +155,6 @@ class IoTIngest(Construct):
         )
         # The first message may come as soon as there is a rule.
         rule.node.add_dependency(policy)
-
-
-def _iot_arn(scope: Construct, resource: str, name: str) -> str:
-    return Stack.of(scope).format_arn(
-        service="iot",
-        resource=resource,
-        resource_name=name,
-        arn_format=ArnFormat.SLASH_RESOURCE_NAME,
-    )
 
 
 def _check_length(document: object, channels: Sequence[str]) -> None:
