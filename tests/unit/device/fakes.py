@@ -1,6 +1,6 @@
 """Stand-ins for AWS IoT and the broker that keep state, and that can fail at any step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -355,6 +355,24 @@ def environment(
 ) -> AwsEnvironment:
     session = FakeSession(iot, FakeCloudFormation(stack_status), iot_data)
     return AwsEnvironment("dev", cast("boto3.Session", session), ACCOUNT, REGION, root)
+
+
+class FakeProof:
+    """A connection that answers at once, as ``answer`` says for a topic."""
+
+    def __init__(self, answer: Callable[[str], Delivery]) -> None:
+        self._answer = answer
+
+    def __enter__(self) -> "FakeProof":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def publish(self, topic: str, _payload: bytes) -> "Future[Delivery]":
+        done: Future[Delivery] = Future()
+        done.set_result(self._answer(topic))
+        return done
 
 
 class FakeConnection:

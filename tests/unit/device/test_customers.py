@@ -4,7 +4,6 @@ import fnmatch
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Identity
 from device.mqtt import ACKNOWLEDGED, Delivery
 from device.registration import provision
-from tests.unit.device.fakes import FakeIot, FakeIotData, Killed, Steps, environment
+from tests.unit.device.fakes import FakeIot, FakeIotData, FakeProof, Killed, Steps, environment
 
 THING = "sensor-1"
 POLICY = "dev_customer_acme_sensor-1"
@@ -344,23 +343,14 @@ def test_rotating_a_customers_identity_proves_it_on_its_own_topic_with_its_own_p
     before = run(tmp_path, iot).device
     proven: list[tuple[str, str]] = []
 
-    class Session:
-        def __init__(self, used: Identity) -> None:
-            self._used = used
+    def connect(used: Identity) -> FakeProof:
+        def answer(topic: str) -> Delivery:
+            proven.append((used.device.client_id, topic))
+            return ACKNOWLEDGED
 
-        def __enter__(self) -> "Session":
-            return self
+        return FakeProof(answer)
 
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def publish(self, topic: str, _payload: bytes) -> "Future[Delivery]":
-            proven.append((self._used.device.client_id, topic))
-            done: Future[Delivery] = Future()
-            done.set_result(ACKNOWLEDGED)
-            return done
-
-    monkeypatch.setattr(mqtt, "Connection", Session)
+    monkeypatch.setattr(mqtt, "Connection", connect)
     opened = environment(tmp_path, iot)
     after = rotate.rotate(opened, THING, lambda _: None, customer="acme").device
     assert proven == [("sensor-1.acme", "dt/dev/sensor-1/_proof/acme")]

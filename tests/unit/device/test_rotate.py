@@ -3,7 +3,6 @@
 import os
 import shutil
 import stat
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError
 from device.identity import Identity
 from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
 from device.registration import provision
-from tests.unit.device.fakes import FakeIot, Killed, Steps, environment
+from tests.unit.device.fakes import FakeIot, FakeProof, Killed, Steps, environment
 
 THING = "sensor-1"
 
@@ -38,30 +37,17 @@ class Broker:
         assert arn in self.iot.things[THING]
         assert arn in self.iot.policies["dev_device"]
 
-    def connect(self, used: Identity) -> "Session":
+    def answer(self, topic: str) -> Delivery:
+        self.topics.append(topic)
+        return self.delivery
+
+    def connect(self, used: Identity) -> FakeProof:
         self.iot.steps.tick()
         if self.refusals:
             self.refusals -= 1
             raise ConnectionRefused("no")
         self.check(used)
-        return Session(self)
-
-
-class Session:
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def publish(self, topic: str, _payload: bytes) -> "Future[Delivery]":
-        self._broker.topics.append(topic)
-        done: Future[Delivery] = Future()
-        done.set_result(self._broker.delivery)
-        return done
+        return FakeProof(self.answer)
 
 
 @pytest.fixture
