@@ -2,9 +2,9 @@
 
 Each command is a module. ``python -m device.publish`` needs an identity and nothing else; the
 others need AWS credentials: ``device.provision`` gives a device its identity (with ``--claim``, the
-device gets it by itself, with a certificate that ``device.claim`` makes and no AWS credentials),
-``device.rotate`` replaces its key and certificate, ``device.revoke`` takes them out of use,
-``device.list`` tells who is there, and ``device.doctor`` finds out why a message does not appear.
+device gets it by itself, with a certificate that ``ops.claim`` makes and no AWS credentials),
+``device.rotate`` replaces its key and certificate, ``ops.revoke`` takes them out of use,
+``ops.list`` tells who is there, and ``ops.doctor`` finds out why a message does not appear.
 
 A program publishes with ``device.open``::
 
@@ -40,8 +40,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from device.delivery.sink import Sink
     from device.identity import Identity
-    from device.sink import Sink
 
 __all__ = ["open"]
 
@@ -92,11 +92,11 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     """
     # Here, so that ``import device`` costs next to nothing.
     import contracts  # noqa: PLC0415
-    from device import mqtt, sink  # noqa: PLC0415
-    from device.check import ReadingCheck  # noqa: PLC0415
+    from device.delivery import mqtt, sink  # noqa: PLC0415
+    from device.delivery.spool import Spool  # noqa: PLC0415
     from device.errors import SpoolError  # noqa: PLC0415
     from device.identity import Identity, load, make_folder  # noqa: PLC0415
-    from device.spool import Spool  # noqa: PLC0415
+    from device.readings.check import ReadingCheck  # noqa: PLC0415
 
     own = identity if isinstance(identity, Identity) else load(Path(identity))
     contract = contracts.load(channel)

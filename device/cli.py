@@ -1,12 +1,19 @@
-"""What every device command does alike: how it reports an error and an interruption."""
+"""What every command does the same way: how it reports errors, interruption and progress."""
 
+import sys
+import time
 from collections.abc import Callable
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import click
+from rich import progress as rich_progress
+from rich.console import Console
 
 from contracts import names
 from device.errors import DeviceError, ExitStatus
+
+_PLAIN_INTERVAL_SECONDS = 10.0
 
 
 class Command(click.Command):
@@ -55,3 +62,55 @@ def check_customer(environment: str, thing_name: str, customer: str | None) -> N
 def say(line: str) -> None:
     """Tell a person what was done, on stderr."""
     click.echo(line, err=True)
+
+
+class Progress:
+    """How far a command has come; a context manager.
+
+    Args:
+        total: How many steps there will be; None: nobody knows.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._bar: rich_progress.Progress | None = None
+        if sys.stderr.isatty():
+            self._bar = rich_progress.Progress(
+                rich_progress.BarColumn(),
+                rich_progress.TaskProgressColumn(show_speed=True),
+                rich_progress.TimeElapsedColumn(),
+                rich_progress.TextColumn("{task.description}", markup=False),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=total)
+        self._next_line = time.monotonic() + _PLAIN_INTERVAL_SECONDS
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, done: int, text: str) -> None:
+        """``done`` steps are done, and ``text`` says it in words."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, description=text)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _PLAIN_INTERVAL_SECONDS
+            self.say(text)
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        if self._bar is not None:
+            self._console.print(line, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)  # to wherever stderr is now

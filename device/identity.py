@@ -64,7 +64,7 @@ class Device:
     def command(self) -> str:
         """What makes this identity, and mends it."""
         if self.thing_name == names.CLAIM:
-            return f"python -m device.claim --env {self.environment}"
+            return f"python -m ops.claim --env {self.environment}"
         named = options(self.environment, self.thing_name, self.customer)
         return f"python -m device.provision {named}"
 

@@ -15,9 +15,9 @@ status of the first one that did. Run again, it completes what is missing.
 added: the policy follows.
 
 ``--claim`` is for the device itself, which has no AWS credentials but a claim certificate, as
-``device.claim`` makes it: see ``device.enrolment``.
+``ops.claim`` makes it: see ``device.registry.enrolment``.
 
-What it will not do by itself, and the permissions that it needs, are in ``device.registration``.
+``device.registry.registration`` says what it does not do by itself, and which permissions it needs.
 """
 
 from pathlib import Path
@@ -26,9 +26,10 @@ from typing import TextIO
 import click
 
 from contracts import names
-from device import cli, fleet, identity
+from device import cli, identity
+from device.cli import Progress
 from device.errors import DeviceError, ExitStatus
-from device.progress import Progress
+from device.registry import things_table
 
 
 @click.command(cls=cli.Command)
@@ -83,13 +84,14 @@ def _provision_one(
         cli.say(change)
 
     if claim is not None:
-        from device import enrolment  # noqa: PLC0415  # it alone needs the MQTT client
+        from device.registry import enrolment  # noqa: PLC0415  # it alone needs the MQTT client
 
         folder = Path(claim) if claim else identity.folder_of(environment, names.CLAIM)
         loaded = enrolment.load_claim(environment, folder)
         made = enrolment.enrol(loaded, thing_name, report, root=identity.PROJECT_ROOT)
     else:
-        from device import aws, registration  # noqa: PLC0415  # they alone need boto3
+        from device import aws  # noqa: PLC0415  # they alone need boto3
+        from device.registry import registration  # noqa: PLC0415  # they alone need boto3
 
         opened = aws.session_for(environment)
         made = registration.provision(opened, thing_name, report, customer=customer)
@@ -99,7 +101,7 @@ def _provision_one(
 
 
 def _provision_table(environment: str, table: TextIO) -> None:
-    things, bad = fleet.read(table)
+    things, bad = things_table.read(table)
     for line in bad:
         cli.say(f"error: {line}")
     if bad:
@@ -108,12 +110,15 @@ def _provision_table(environment: str, table: TextIO) -> None:
             "provisioned; mend them and run this again",
             ExitStatus.USAGE,
         )
-    from device import aws, registration  # noqa: PLC0415  # they alone need boto3
+    from device import aws  # noqa: PLC0415  # they alone need boto3
+    from device.registry import registration  # noqa: PLC0415  # they alone need boto3
 
     provisioner = registration.Provisioner(aws.session_for(environment))
     failures: list[DeviceError] = []
     with Progress(total=len(things)) as progress:
-        results = fleet.each(things, lambda name: provisioner.provision(name, lambda _: None))
+        results = things_table.each(
+            things, lambda name: provisioner.provision(name, lambda _: None)
+        )
         for done, (row, result) in enumerate(results, start=1):
             if isinstance(result, DeviceError):
                 failures.append(result)

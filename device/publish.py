@@ -34,14 +34,16 @@ import click
 import contracts
 import device
 from contracts import Contract, names
-from device import cli, identity, mqtt, readings
-from device.check import ReadingCheck, ReadingError
+from device import cli, identity
+from device.cli import Progress
+from device.delivery import mqtt
+from device.delivery.sink import Sink
+from device.delivery.spool import Spool
 from device.errors import DeviceError, ExitStatus, SpoolFull
-from device.progress import Progress
-from device.readings import Payload, Source, Unusable
-from device.simulator import Simulator
-from device.sink import Sink
-from device.spool import Spool
+from device.readings import sources
+from device.readings.check import ReadingCheck, ReadingError
+from device.readings.simulator import Simulator
+from device.readings.sources import Payload, Source, Unusable
 
 # A first attempt to connect, and finding out why it failed.
 _CONNECT_SECONDS = mqtt.CONNECT_TIMEOUT_SECONDS + 6.0
@@ -343,16 +345,16 @@ def main(
         if file is not None:
             source = _from_file(file, file_format, contract, verbatim=not check)
         elif messages:
-            source, total = readings.from_messages(messages), len(messages)
+            source, total = sources.from_messages(messages), len(messages)
         else:
             total = count or 1
-            source = readings.from_simulator(_simulator(contract, seed), total)
+            source = sources.from_simulator(_simulator(contract, seed), total)
         if topic is not None:
             mqtt.check_topic(topic)
     except ValueError as error:  # the contract's, the simulator's or the topic's
         raise click.UsageError(str(error)) from None
     if check:
-        source = readings.checked(source, ReadingCheck(contract))
+        source = sources.checked(source, ReadingCheck(contract))
     if topic is not None:
         sink = Sink(
             Spool(None, max_bytes=_TRIAL_SPOOL_BYTES),
@@ -409,8 +411,8 @@ def _from_file(
     if file_format is None:
         file_format = "csv" if str(getattr(file, "name", "")).endswith(".csv") else "ndjson"
     if file_format == "csv":
-        return readings.from_csv(file, contract)
-    return readings.from_ndjson(file, verbatim=verbatim)
+        return sources.from_csv(file, contract)
+    return sources.from_ndjson(file, verbatim=verbatim)
 
 
 def _simulator(contract: Contract, seed: int | None) -> Simulator:

@@ -26,10 +26,12 @@ from pathlib import Path
 import click
 
 from contracts import names
-from device import aws, certificates, cli, identity, mqtt, proof, retirement
+from device import aws, cli, identity
+from device.delivery import mqtt
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Device, Identity
-from device.registration import ONCE
+from device.registry import certificates, proof, retirement
+from device.registry.registration import ONCE
 
 JOURNAL_FILE = "rotation.json"
 """In the identity's folder from the first step of a rotation to its last: the old certificate."""

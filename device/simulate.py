@@ -24,12 +24,13 @@ import click
 
 import contracts
 from contracts import Contract
-from device import cli, identity, mqtt
+from device import cli, identity
+from device.cli import Progress
+from device.delivery import mqtt
+from device.delivery.mqtt import Delivery, Outcome
 from device.errors import ConnectionFailed, DeviceError, ExitStatus, IdentityError
 from device.identity import Identity
-from device.mqtt import Delivery, Outcome
-from device.progress import Progress
-from device.simulator import Simulator
+from device.readings.simulator import Simulator
 
 _MOST_DEVICES = 9999
 _AT_ONCE = 8
@@ -40,7 +41,7 @@ _MOST_PUBLISHES_PER_SECOND = 100.0
 
 
 class Connection(Protocol):
-    """What simulating needs of ``device.mqtt.Connection``."""
+    """What simulating needs of ``device.delivery.mqtt.Connection``."""
 
     def connect(self) -> None:
         """Connect."""
@@ -289,7 +290,8 @@ def identities_of(environment: str, things: Sequence[str]) -> list[Identity]:
     missing = [thing for thing in things if thing not in found or environment == "local"]
     if missing:
         # It alone needs boto3 and AWS credentials.
-        from device import aws, registration  # noqa: PLC0415
+        from device import aws  # noqa: PLC0415
+        from device.registry import registration  # noqa: PLC0415
 
         aws.session_for(environment)  # what is wrong with it is wrong once, not in every thread
         of_thread = threading.local()

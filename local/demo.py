@@ -19,10 +19,11 @@ from rich.table import Table
 
 import contracts
 from contracts import names
-from device import aws, mqtt
+from device import aws
+from device.delivery import mqtt
 from device.identity import Identity
-from device.registration import provision
-from device.simulator import Simulator
+from device.readings.simulator import Simulator
+from device.registry.registration import provision
 from local import stack
 from local.state import ENVIRONMENT, HOME, ROOT, LocalError, write_privately
 from ops.query import Answer, run, table_text

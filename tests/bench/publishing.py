@@ -28,13 +28,13 @@ from typing import Any
 import psutil
 
 import contracts
-from device import prices
+from device.delivery import prices
+from device.delivery.mqtt import ACKNOWLEDGED, Delivery
+from device.delivery.packer import Packer
+from device.delivery.sink import Sink
+from device.delivery.spool import Spool
 from device.errors import ConnectionFailed, Unreachable
-from device.mqtt import ACKNOWLEDGED, Delivery
-from device.packer import Packer
-from device.simulator import Simulator
-from device.sink import Sink
-from device.spool import Spool
+from device.readings.simulator import Simulator
 
 RESULTS = Path(".bench/publishing.json")
 TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"

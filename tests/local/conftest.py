@@ -19,7 +19,7 @@ import pytest
 from contracts import names
 from device import aws
 from device.identity import Identity
-from device.registration import provision
+from device.registry.registration import provision
 from local import stack
 from local.state import ENVIRONMENT, ROOT
 

@@ -9,7 +9,7 @@ import pytest
 
 from contracts import names
 from device.identity import Identity
-from device.registration import provision
+from device.registry.registration import provision
 from local.state import ENVIRONMENT
 from tests.local.conftest import CHANNEL, Lake, wait_for
 from tests.local.paho_client import RefusedError, connected
@@ -94,7 +94,7 @@ def test_doctor_finds_nothing_wrong_with_a_customer_and_names_its_policy(
     lake: Lake, device: Identity, customers: list[Identity], run_module: RunModule
 ) -> None:
     thing = device.device.thing_name
-    command = ["device.doctor", "--env", ENVIRONMENT, thing, "--customer", "acme"]
+    command = ["ops.doctor", "--env", ENVIRONMENT, thing, "--customer", "acme"]
     done = run_module(*command, "--send")
     assert done.returncode == 0, done.stdout
     policy = names.customer_policy_name(ENVIRONMENT, thing, "acme")
@@ -114,20 +114,20 @@ def test_rotate_list_and_revoke_know_the_customers(
     thing = device.device.thing_name
     done = run_module("device.rotate", "--env", ENVIRONMENT, thing, "--customer", "acme")
     assert done.returncode == 0, done.stderr
-    done = run_module("device.list", "--env", ENVIRONMENT, "--format", "json")
+    done = run_module("ops.list", "--env", ENVIRONMENT, "--format", "json")
     listed = [e for e in map(json.loads, done.stdout.splitlines()) if e["thing_name"] == thing]
     assert sorted(e["customer"] or "" for e in listed) == ["", *CUSTOMERS]
     assert [e["warnings"] for e in listed] == [[]] * 3
     # Of one customer, and then of all that is left.
     options = ["--env", ENVIRONMENT, thing, "--delete", "--yes"]
-    done = run_module("device.revoke", *options, "--customer", "acme")
+    done = run_module("ops.revoke", *options, "--customer", "acme")
     assert done.returncode == 0, done.stderr
     with pytest.raises(RefusedError), connected(customers[0].folder):
         pass
     for folder in (device.folder, customers[1].folder):
         with connected(folder):
             pass
-    done = run_module("device.revoke", *options)
+    done = run_module("ops.revoke", *options)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 2
     with pytest.raises(RefusedError), connected(customers[1].folder):

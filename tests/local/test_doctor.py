@@ -1,4 +1,4 @@
-"""device.doctor: each hop is broken in turn, and doctor names exactly that one."""
+"""ops.doctor: each hop is broken in turn, and doctor names exactly that one."""
 
 import contextlib
 import json
@@ -20,17 +20,17 @@ import trustme
 from click.testing import CliRunner
 
 from contracts import names
-from device import doctor
-from device.doctor import probe
-from device.doctor.__main__ import main, stages
-from device.doctor.context import Context
-from device.doctor.findings import Outcome, examine
+from device.delivery.spool import Spool
 from device.errors import ExitStatus
 from device.identity import Identity
-from device.registration import provision
-from device.spool import Spool
+from device.registry.registration import provision
 from local import state
 from local.state import ENVIRONMENT, MQTT, ROOT
+from ops import doctor
+from ops.doctor import probe
+from ops.doctor.__main__ import main, stages
+from ops.doctor.context import Context
+from ops.doctor.findings import Outcome, examine
 from tests.local.conftest import CHANNEL, Lake, wait_for, wait_until
 
 RunModule = Callable[..., subprocess.CompletedProcess[str]]
@@ -98,7 +98,7 @@ def test_the_text_report_has_a_line_for_each_check_and_the_mend_below_it(
     patient: Identity, run_module: RunModule
 ) -> None:
     with world_readable_key(patient):
-        done = run_module("device.doctor", "--env", ENVIRONMENT, patient.device.thing_name)
+        done = run_module("ops.doctor", "--env", ENVIRONMENT, patient.device.thing_name)
     assert done.returncode == ExitStatus.IDENTITY
     lines = done.stdout.splitlines()
     (at,) = (number for number, line in enumerate(lines) if line.startswith("failed"))
@@ -732,7 +732,7 @@ def test_names_a_rejected_reading_with_its_reason(
 def test_a_thing_without_an_identity_fails_at_its_files_only(
     lake: Lake, run_module: RunModule
 ) -> None:
-    done = run_module("device.doctor", "--env", ENVIRONMENT, "nobody", "--format", "json")
+    done = run_module("ops.doctor", "--env", ENVIRONMENT, "nobody", "--format", "json")
     failed = [f for f in map(json.loads, done.stdout.splitlines()) if f["outcome"] == "failed"]
     assert [(f["stage"], f["check"]) for f in failed] == [("identity", "files")]
     assert failed[0]["mend"] == "run python -m device.provision --env local nobody"

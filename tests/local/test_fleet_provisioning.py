@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 
 from contracts import names
-from device import claim as claims
-from device import enrolment, identity, mqtt
+from device import identity
+from device.delivery import mqtt
 from device.errors import ExitStatus, RequestFailed
 from device.identity import Identity
+from device.registry import enrolment
 from local.state import ENVIRONMENT, ROOT
+from ops import claim as claims
 from tests.local.conftest import CHANNEL, Lake, wait_for
 from tests.local.paho_client import RefusedError, connected
 
@@ -80,7 +82,7 @@ def test_a_device_registers_by_claim_without_aws_and_its_readings_become_rows(
     rows = wait_for(lambda: lake.rows(thing), 5, "rows")
     assert {row["certificate_id"] for row in rows} == {own.device.certificate_id}
     # To AWS's own tools it is a device like any other.
-    for command in (["device.provision"], ["device.doctor"], ["device.rotate"]):
+    for command in (["device.provision"], ["ops.doctor"], ["device.rotate"]):
         done = run_module(*command, "--env", ENVIRONMENT, thing)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -197,14 +199,14 @@ def test_a_revoked_claim_certificate_registers_nobody(
     copy = claim.folder.with_name("@claim-copy")
     claim.folder.rename(copy)  # on a device, out of the operator's reach
     try:
-        done = run_module("device.claim", "--env", ENVIRONMENT, "--revoke", "--yes")
+        done = run_module("ops.claim", "--env", ENVIRONMENT, "--revoke", "--yes")
         assert done.returncode == 0, done.stderr
         assert claim.device.certificate_id in done.stdout
         done = run_module(
             *("device.provision", "--env", ENVIRONMENT, f"{thing}-2", "--claim", str(copy))
         )
         assert done.returncode == ExitStatus.CONNECTION_REFUSED
-        assert "run python -m device.claim --env local" in done.stderr
+        assert "run python -m ops.claim --env local" in done.stderr
     finally:
         for path in copy.iterdir():
             path.unlink()

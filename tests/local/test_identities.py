@@ -49,7 +49,7 @@ def test_a_revoked_device_is_refused_and_listed_as_such(
     lake: Lake, device: Identity, run_module: RunModule
 ) -> None:
     thing, certificate_id = device.device.thing_name, device.device.certificate_id
-    done = run_module("device.revoke", "--env", ENVIRONMENT, thing, "--yes")
+    done = run_module("ops.revoke", "--env", ENVIRONMENT, thing, "--yes")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{certificate_id}\n"
     with pytest.raises(RefusedError), connected(device.folder):
@@ -63,7 +63,7 @@ def test_revoke_with_delete_leaves_nothing_in_aws(
     lake: Lake, device: Identity, run_module: RunModule
 ) -> None:
     thing = device.device.thing_name
-    done = run_module("device.revoke", "--env", ENVIRONMENT, thing, "--yes", "--delete")
+    done = run_module("ops.revoke", "--env", ENVIRONMENT, thing, "--yes", "--delete")
     assert done.returncode == 0, done.stderr
     iot = lake.client("iot")
     with pytest.raises(iot.exceptions.ResourceNotFoundException):
@@ -88,7 +88,7 @@ def test_the_list_tells_a_thing_without_fault_from_a_shared_certificate(
 
 
 def listed(run_module: RunModule, thing: str) -> list[dict[str, Any]]:
-    done = run_module("device.list", "--env", ENVIRONMENT, "--format", "json")
+    done = run_module("ops.list", "--env", ENVIRONMENT, "--format", "json")
     assert done.returncode == 0, done.stderr
     entries = map(json.loads, done.stdout.splitlines())
     return [entry for entry in entries if entry["thing_name"] == thing]

@@ -206,7 +206,7 @@ def test_a_message_over_which_the_broker_hangs_up_is_set_aside_and_blocks_nothin
     done = run_module(*publish, "--message", json.dumps(reading(10)))
     assert done.returncode == ExitStatus.OK, done.stderr
     assert "2 readings set aside in the spool" in done.stderr
-    checked = run_module("device.doctor", "--env", ENVIRONMENT, device.device.thing_name)
+    checked = run_module("ops.doctor", "--env", ENVIRONMENT, device.device.thing_name)
     assert "spool · readings: 2 readings are set aside" in checked.stdout
     assert checked.returncode == ExitStatus.SPOOL
     assert_all_arrive_once_or_alike(lake, device, set(range(11)))

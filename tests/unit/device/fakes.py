@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device.aws import AwsEnvironment
+from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
 from device.errors import ConnectionFailed
-from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 

@@ -8,7 +8,7 @@ import pytest
 
 from device import identity
 from device.errors import IdentityError
-from device.registration import provision
+from device.registry.registration import provision
 from tests.unit.device.fakes import FakeIot, environment
 
 

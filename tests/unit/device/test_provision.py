@@ -14,7 +14,7 @@ from device import aws, identity
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Identity
 from device.provision import main
-from device.registration import provision
+from device.registry.registration import provision
 from tests.unit.device.fakes import FakeIot, Killed, environment
 
 THING = "sensor-1"

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from device import identity, mqtt
+from device import identity
+from device.delivery import mqtt
+from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
+from device.delivery.sink import Sink
+from device.delivery.spool import Spool
 from device.errors import ConnectionRefused, ExitStatus, Unreachable
-from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
 from device.publish import Publisher, Summary, main
-from device.readings import Payload, Source, Unusable
-from device.registration import provision
-from device.sink import Sink
-from device.spool import Spool
+from device.readings.sources import Payload, Source, Unusable
+from device.registry.registration import provision
 from tests.unit.device.fakes import FakeConnection, FakeIot, environment
 
 REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
@@ -427,7 +428,7 @@ def test_ctrl_c_waits_for_answers_on_their_way_and_tells_what_was_sent(
         threading.Timer(0.05, broker.answer_all, [REFUSED]).start()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("device.readings.from_simulator", interrupted)
+    monkeypatch.setattr("device.readings.sources.from_simulator", interrupted)
     result = command("--no-check", "--format", "json", broker=broker)
     assert result.exit_code == ExitStatus.INTERRUPTED
     assert summary(result)["published"] == 2

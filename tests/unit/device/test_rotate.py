@@ -10,11 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from contracts import names
-from device import aws, identity, mqtt, proof, rotate
+from device import aws, identity, rotate
+from device.delivery import mqtt
+from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
 from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError
 from device.identity import Identity
-from device.mqtt import ACKNOWLEDGED, Delivery, Outcome
-from device.registration import provision
+from device.registry import proof
+from device.registry.registration import provision
 from tests.unit.device.fakes import FakeIot, FakeProof, Killed, Steps, environment
 
 THING = "sensor-1"

@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 import contracts
-from device import identity, mqtt, simulate
+from device import identity, simulate
+from device.delivery import mqtt
+from device.delivery.mqtt import Delivery, Outcome
 from device.errors import ConnectionRefused, ExitStatus, Unreachable
 from device.identity import Identity
-from device.mqtt import Delivery, Outcome
-from device.registration import provision
+from device.registry.registration import provision
 from device.simulate import Report, Simulation, main, percentiles, thing_names
 from tests.unit.device.fakes import FakeConnection, FakeIot, environment
 

@@ -1,0 +1,1 @@
+"""How readings get to the broker: stored on disk, packed into messages, sent until acknowledged."""

@@ -1,0 +1,1 @@
+"""What a device publishes: where readings come from, and whether they fit the contract."""

@@ -1,0 +1,1 @@
+"""What AWS IoT knows of a device: its thing, its certificates and its policies."""

@@ -1,0 +1,272 @@
+"""Register a device by claim: what ``device.provision --claim`` does, without AWS credentials.
+
+Key and signing request are made here. With the claim certificate, which many devices share, AWS
+IoT is asked over MQTT to sign the request, and then to register the certificate with this
+thing's name; the stack's template and its hook decide. The identity is complete once it has
+connected and published.
+
+Interrupted anywhere, run it again: the key is kept, and whatever AWS IoT has answered. What it
+answered to nobody does no harm: a certificate that was not registered within an hour is deleted,
+and one that was proves itself.
+
+See https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.html
+"""
+
+import contextlib
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from contracts import names
+from device import identity
+from device.delivery import mqtt
+from device.errors import ConnectionRefused, ExitStatus, IdentityError, RequestFailed
+from device.identity import Device, Identity
+from device.registry import certificates, proof
+
+JOURNAL_FILE = "enrolment.json"
+"""In the identity's folder from the first step of an enrolment to its last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """How far an enrolment has come.
+
+    Attributes:
+        certificate_id: AWS IoT's id of the certificate; None until it is signed.
+        certificate_pem: The certificate.
+        ownership_token: What AWS IoT knows its owner by, for an hour.
+        asked: AWS IoT may have registered it: it was asked to.
+    """
+
+    certificate_id: str | None = None
+    certificate_pem: str = ""
+    ownership_token: str = ""
+    asked: bool = False
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return the journal in ``folder``, or None if nothing is unfinished there.
+
+        Raises:
+            IdentityError: It is not what ``write`` writes.
+        """
+        path = folder / JOURNAL_FILE
+        try:
+            return cls(**json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise IdentityError(f"expected a journal of enrolment, got {path}: {error}") from None
+
+    def write(self, folder: Path) -> Self:
+        """Make this what ``read`` returns, whatever happens next."""
+        identity.write_private(
+            folder / JOURNAL_FILE, json.dumps(asdict(self), indent=2).encode() + b"\n"
+        )
+        return self
+
+
+class _TokenRefused(RequestFailed):
+    """The hour is over, or AWS IoT has deleted the certificate."""
+
+
+def load_claim(environment: str, folder: Path) -> Identity:
+    """Read the claim certificate in ``folder``, which ``ops.claim`` makes.
+
+    Raises:
+        IdentityError: It is missing, broken, or of another environment.
+    """
+    if not folder.is_dir():
+        raise IdentityError(
+            f"expected a claim certificate in {folder}, got no such folder; have the operator run "
+            f"python -m ops.claim --env {environment}, and copy what it makes here"
+        )
+    claim = identity.load(folder)
+    if (claim.device.environment, claim.device.thing_name) != (environment, names.CLAIM):
+        raise IdentityError(
+            f"expected a claim certificate of {environment}, got the identity of "
+            f"{claim.device.thing_name} in {claim.device.environment} in {folder}"
+        )
+    return claim
+
+
+def enrol(
+    claim: Identity, thing_name: str, report: Callable[[str], None], *, root: Path
+) -> Identity:
+    """Make the identity of ``thing_name`` complete, here and in AWS IoT.
+
+    Args:
+        claim: The claim certificate.
+        thing_name: As AWS IoT allows it.
+        report: Called with a line of text for each thing that changed.
+        root: The project's folder, which holds ``certs``.
+
+    Raises:
+        ConnectionFailed: No connection, or the claim certificate has been revoked.
+        RequestFailed: AWS IoT does not sign or register it, for instance since the name is taken.
+        IdentityError: What is in the folder is broken, or in use by another run.
+    """
+    folder = identity.folder_of(claim.device.environment, thing_name, root)
+    identity.make_folder(folder, root)
+    try:
+        with identity.only_one(folder):
+            return _Enrolment(claim, thing_name, folder, report).run()
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # refused before anything was made: it is empty
+
+
+class _Enrolment:
+    """One run for one thing. Each step may be repeated; their order is what makes it safe."""
+
+    def __init__(
+        self, claim: Identity, thing_name: str, folder: Path, report: Callable[[str], None]
+    ) -> None:
+        self._claim = claim
+        self._environment = claim.device.environment
+        self._thing_name = thing_name
+        self._folder = folder
+        self._report = report
+        self._key_path = folder / identity.KEY_FILE
+
+    def run(self) -> Identity:
+        journal = Journal.read(self._folder)
+        if journal is None:
+            if (self._folder / certificates.JOURNAL_FILE).exists():
+                raise IdentityError(
+                    f"expected {self._folder} to be empty or complete, got a provisioning with AWS "
+                    "credentials that was interrupted; run this again without --claim"
+                )
+            if (self._folder / identity.DEVICE_FILE).exists():
+                return identity.load(self._folder)
+            identity.refuse_leftovers(self._folder)
+            journal = Journal().write(self._folder)
+        if not self._key_path.exists():
+            journal = Journal().write(self._folder)  # a certificate of another key is of no use
+            identity.write_private(self._key_path, certificates.new_key())
+        own = self._registered_already(journal) if journal.asked else None
+        if own is None:
+            own = self._write_files(self._register(journal))
+            self._prove(own)
+        # With it, the identity is complete.
+        identity.write_private(self._folder / identity.DEVICE_FILE, own.device.to_json())
+        identity.remove(self._folder / JOURNAL_FILE)
+        return identity.load(self._folder)
+
+    def _registered_already(self, journal: Journal) -> Identity | None:
+        """The identity, if it works though AWS IoT's answer has not come here."""
+        own = self._write_files(journal)
+        try:
+            proof.prove(own, attempts=1)
+        except ConnectionRefused:
+            return None
+        self._report(f"certificate {journal.certificate_id}: registered already")
+        return own
+
+    def _register(self, journal: Journal) -> Journal:
+        client_id = names.claim_client_id(self._environment, secrets.token_hex(8))
+        with mqtt.Connection(self._claim, client_id=client_id) as connection:
+            if journal.certificate_id is not None:
+                with contextlib.suppress(_TokenRefused):
+                    return self._ask(connection, journal)
+            return self._ask(connection, self._sign(connection))
+
+    def _sign(self, connection: mqtt.Connection) -> Journal:
+        request = {
+            "certificateSigningRequest": certificates.signing_request(
+                self._key_path, self._thing_name
+            )
+        }
+        answer = self._requested(connection, names.SIGN_TOPIC, request)
+        journal = Journal(
+            certificate_id=_text(answer, "certificateId"),
+            certificate_pem=_text(answer, "certificatePem"),
+            ownership_token=_text(answer, "certificateOwnershipToken"),
+        )
+        if not certificates.certifies(
+            journal.certificate_pem, identity.public_key_of_key(self._key_path)
+        ):
+            raise RequestFailed("expected a certificate of the key made here, got another one")
+        journal.write(self._folder)
+        self._report(f"certificate {journal.certificate_id}: signed, not active yet")
+        return journal
+
+    def _ask(self, connection: mqtt.Connection, journal: Journal) -> Journal:
+        journal = replace(journal, asked=True).write(self._folder)
+        request = {
+            "certificateOwnershipToken": journal.ownership_token,
+            "parameters": {names.THING_NAME_PARAMETER: self._thing_name},
+        }
+        topic = names.register_topic(self._environment)
+        named = _text(self._requested(connection, topic, request), "thingName")
+        if named != self._thing_name:
+            raise RequestFailed(
+                f"expected to be registered as {self._thing_name}, got {named!r}; look at the "
+                "provisioning template"
+            )
+        self._report(f"thing {self._thing_name}: registered with its certificate")
+        return journal
+
+    def _requested(
+        self, connection: mqtt.Connection, topic: str, request: dict[str, Any]
+    ) -> dict[str, Any]:
+        reply = connection.request(topic, json.dumps(request).encode())
+        try:
+            answer = json.loads(reply.payload)
+            if reply.accepted:
+                return dict(answer)
+            code, message = str(answer["errorCode"]), str(answer.get("errorMessage"))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise RequestFailed(f"expected JSON as the answer to {topic}, got another") from None
+        if code == "InvalidCertificateOwnershipToken":
+            raise _TokenRefused(f"AWS IoT no longer knows the certificate: {message}")
+        if code == "AccessDenied":
+            raise RequestFailed(
+                f"AWS IoT does not register {self._thing_name} by claim ({message}): a device "
+                "has this name already, or it is none for a thing; take another name, or have the "
+                f"operator run python -m ops.revoke --env {self._environment} "
+                f"{self._thing_name} --delete",
+                ExitStatus.CONFLICT,
+            )
+        raise RequestFailed(f"AWS IoT refuses a request to {topic}: {code}: {message}")
+
+    def _write_files(self, journal: Journal) -> Identity:
+        """Write all but the description, and return the identity as it is going to be."""
+        for name, content in (
+            (identity.CERTIFICATE_FILE, journal.certificate_pem.encode()),
+            (identity.CA_FILE, self._claim.ca_path.read_bytes()),
+        ):
+            path = self._folder / name
+            if not path.exists() or path.read_bytes() != content:
+                identity.write_private(path, content)
+        certificate_id = str(journal.certificate_id)
+        owner = self._claim.device.certificate_arn.rpartition("/")[0]
+        device = Device(
+            environment=self._environment,
+            thing_name=self._thing_name,
+            endpoint=self._claim.device.endpoint,
+            port=self._claim.device.port,
+            certificate_id=certificate_id,
+            certificate_arn=f"{owner}/{certificate_id}",
+        )
+        return Identity(self._folder, device)
+
+    def _prove(self, own: Identity) -> None:
+        delivery = proof.prove(own)
+        if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
+            raise RequestFailed(
+                f"expected the broker to take a message to {own.device.proof_topic}, got: "
+                f"{delivery.reason}; run this again"
+            )
+        self._report(f"certificate {own.device.certificate_id}: connected and published")
+
+
+def _text(answer: dict[str, Any], key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str) or not value:
+        raise RequestFailed(f"expected {key} in AWS IoT's answer, got {sorted(answer)}")
+    return value

@@ -1,0 +1,306 @@
+"""Register an identity in AWS IoT and make its files: for who has AWS credentials.
+
+However often it is interrupted, and at whatever step, it completes with one certificate. What it
+will not do by itself, since someone may have meant it so: give a second certificate to a thing, or
+to a customer of it, or activate a certificate that was deactivated.
+
+The credentials need these permissions: ``cloudformation:DescribeStacks`` and, of ``iot:``,
+``DescribeEndpoint``, ``ListThingPrincipals``, ``CreateThing``, ``CreateCertificateFromCsr``,
+``ListCertificates``, ``DescribeCertificate``, ``ListAttachedPolicies``, ``AttachPolicy``,
+``AttachThingPrincipal``, ``ListThingGroupsForThing``, ``AddThingToThingGroup`` and
+``UpdateCertificate``; for customers also ``ListTargetsForPolicy``, ``GetPolicy``,
+``CreatePolicy``, ``CreatePolicyVersion``, ``ListPolicyVersions`` and ``DeletePolicyVersion``.
+"""
+
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.config import Config
+
+from contracts import names
+from device import aws, identity
+from device.errors import AwsError, ExitStatus, IdentityError
+from device.identity import Device, Identity
+from device.registry import certificates, customers
+from device.registry.certificates import Certificate, Journal
+
+if TYPE_CHECKING:  # the stubs are a development requirement
+    from mypy_boto3_iot import IoTClient
+
+ONCE = Config(retries={"total_max_attempts": 1})
+"""For clients that issue certificates: a call whose answer was lost must not be repeated."""
+
+
+def provision(
+    environment: aws.AwsEnvironment,
+    thing_name: str,
+    report: Callable[[str], None],
+    *,
+    customer: str | None = None,
+) -> Identity:
+    """Make the identity of ``thing_name`` complete, here and in AWS IoT.
+
+    Args:
+        environment: Where the thing belongs; its ``root`` holds ``certs``.
+        thing_name: As AWS IoT allows it.
+        report: Called with a line of text for each thing that changed.
+        customer: Make that customer's identity instead, as ``names.check_customer`` allows it.
+
+    Raises:
+        AwsError: The environment is not ready, refuses, or has the thing in a state that only
+            a person may change.
+        IdentityError: What is in the folder is broken, or in use by another run.
+    """
+    return Provisioner(environment).provision(thing_name, report, customer=customer)
+
+
+class Provisioner:
+    """Provisions things of one environment, from several threads at once if need be.
+
+    Raises:
+        AwsError: The environment is not ready.
+    """
+
+    def __init__(self, environment: aws.AwsEnvironment) -> None:
+        environment.check_stack()
+        self._environment = environment
+        self._broker = environment.broker()
+        # Made here: threads may share clients, but not make them.
+        self._iot = environment.session.client("iot")
+        self._iot_once = environment.session.client("iot", config=ONCE)
+
+    def provision(
+        self, thing_name: str, report: Callable[[str], None], *, customer: str | None = None
+    ) -> Identity:
+        """As the function of this name."""
+        environment = self._environment
+        name = names.client_id(thing_name, customer)
+        folder = identity.folder_of(environment.name, name, environment.root)
+        identity.make_folder(folder, environment.root)
+        run = _Provisioning(
+            environment=environment,
+            broker=self._broker,
+            iot=self._iot,
+            iot_once=self._iot_once,
+            thing_name=thing_name,
+            customer=customer,
+            folder=folder,
+            report=report,
+        )
+        try:
+            with identity.only_one(folder), aws.explained(environment.name):
+                return run.run()
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # refused before anything was made: it is empty
+
+
+class _Provisioning:
+    """One run for one identity. Each step may be repeated; their order is what makes it safe."""
+
+    def __init__(
+        self,
+        *,
+        environment: aws.AwsEnvironment,
+        broker: aws.Broker,
+        iot: "IoTClient",
+        iot_once: "IoTClient",
+        thing_name: str,
+        customer: str | None,
+        folder: Path,
+        report: Callable[[str], None],
+    ) -> None:
+        self._environment = environment
+        self._broker = broker
+        self._thing_name = thing_name
+        self._customer = customer
+        self._name = names.client_id(thing_name, customer)
+        self._what = f"thing {thing_name}" + (f", customer {customer}," if customer else "")
+        self._policy_name = names.policy_name(environment.name, thing_name, customer)
+        self._folder = folder
+        self._report = report
+        self._iot = iot
+        self._iot_once = iot_once
+
+    def run(self) -> Identity:
+        certificate = self._existing()
+        principals = self._principals()
+        if certificate is None:
+            self._check_unclaimed(principals)
+            environment = self._environment
+            # Too long a policy is found out before anything is made.
+            self._document(f"arn:aws:iot:{environment.region}:{environment.account}")
+            certificate = certificates.issue(self._iot_once, self._folder, self._name)
+            self._report(f"certificate {certificate.certificate_id}: issued, not active yet")
+        self._register(certificate, principals)
+        self._write_files(certificate)
+        if Journal.read(self._folder) is not None:
+            self._iot.update_certificate(
+                certificateId=certificate.certificate_id, newStatus="ACTIVE"
+            )
+            self._report(f"certificate {certificate.certificate_id}: active")
+            identity.remove(self._folder / certificates.JOURNAL_FILE)
+        return identity.load(self._folder)
+
+    def _existing(self) -> Certificate | None:
+        """The certificate that an earlier run left, complete or not; None: one must be issued."""
+        journal = Journal.read(self._folder)
+        if journal is not None:
+            certificate = journal.certificate
+            if certificate is None:
+                return None
+            self._check_account(certificate.certificate_arn)
+        elif (self._folder / identity.DEVICE_FILE).exists():
+            device = identity.read_device(self._folder)
+            self._check_account(device.certificate_arn)
+            self._check_key()
+            certificate = Certificate(
+                certificate_id=device.certificate_id,
+                certificate_arn=device.certificate_arn,
+                certificate_pem="",
+            )
+        else:
+            identity.refuse_leftovers(self._folder)
+            return None
+        return self._as_registered(certificate, unfinished=journal is not None)
+
+    def _as_registered(self, known: Certificate, *, unfinished: bool) -> Certificate | None:
+        """``known`` with AWS IoT's own copy of its text; None if it was deleted there."""
+        try:
+            found = self._iot.describe_certificate(certificateId=known.certificate_id)
+        except self._iot.exceptions.ResourceNotFoundException:
+            self._report(
+                f"certificate {known.certificate_id}: no longer in {self._environment.name}; "
+                "a new one is issued for the same key"
+            )
+            Journal(started_at=datetime.now(UTC)).write(self._folder)
+            return None
+        description = found["certificateDescription"]
+        if description["status"] != "ACTIVE" and not unfinished:
+            raise AwsError(
+                f"expected certificate {known.certificate_id} of {self._name} to be ACTIVE, "
+                f"got {description['status']}: someone has deactivated it; if that was a mistake, "
+                "run aws iot update-certificate --new-status ACTIVE --certificate-id "
+                f"{known.certificate_id}",
+                ExitStatus.CONFLICT,
+            )
+        return Certificate(
+            certificate_id=known.certificate_id,
+            certificate_arn=known.certificate_arn,
+            certificate_pem=description["certificatePem"],
+        )
+
+    def _check_account(self, certificate_arn: str) -> None:
+        expected = (self._environment.region, self._environment.account)
+        found = tuple(certificate_arn.split(":")[3:5])
+        if found != expected:
+            raise AwsError(
+                f"expected an identity of account {expected[1]}, {expected[0]}, got one of "
+                f"{' '.join(reversed(found))} in {self._folder}; use that account's credentials, "
+                "or move the folder away and run this again",
+                ExitStatus.CONFLICT,
+            )
+
+    def _check_key(self) -> None:
+        if not (self._folder / identity.KEY_FILE).exists():
+            raise IdentityError(
+                f"expected {self._folder / identity.KEY_FILE}, got no such file; restore it, or "
+                "delete the certificate in AWS IoT, move the folder away and run this again"
+            )
+
+    def _principals(self) -> list[str] | None:
+        """ARNs of what is attached to the thing; None if there is no such thing."""
+        pages = self._iot.get_paginator("list_thing_principals").paginate(
+            thingName=self._thing_name
+        )
+        try:
+            return [principal for page in pages for principal in page["principals"]]
+        except self._iot.exceptions.ResourceNotFoundException:
+            return None
+
+    def _check_unclaimed(self, principals: list[str] | None) -> None:
+        """A certificate was made where its key is: a second one is a second device."""
+        others = self._alike(principals or [])
+        if others:
+            held = ", ".join(arn.rpartition("/")[2] for arn in others)
+            raise AwsError(
+                f"expected {self._what} to have no certificate, got {held}, whose key "
+                f"is not in {self._folder}; copy the identity from the machine that has it, take "
+                "another name, or run aws iot detach-thing-principal and deactivate that one",
+                ExitStatus.CONFLICT,
+            )
+
+    def _alike(self, principals: list[str]) -> list[str]:
+        """Those certificates of the thing that are for what this identity is for."""
+        iot, environment = self._iot, self._environment.name
+        if self._customer is None:
+            return [arn for arn in principals if not customers.is_customers(iot, environment, arn)]
+        pages = iot.get_paginator("list_targets_for_policy").paginate(policyName=self._policy_name)
+        try:
+            carriers = [target for page in pages for target in page["targets"]]
+        except iot.exceptions.ResourceNotFoundException:
+            return []
+        return [arn for arn in principals if arn in carriers]
+
+    def _register(self, certificate: Certificate, principals: list[str] | None) -> None:
+        iot, thing_name, arn = self._iot, self._thing_name, certificate.certificate_arn
+        if principals is None:
+            iot.create_thing(thingName=thing_name)
+            self._report(f"thing {thing_name}: created")
+        policy_name = self._policy_name
+        document = self._document(arn.partition(":cert/")[0])
+        if document is not None:
+            customers.ensure_policy(iot, policy_name, document, self._report)
+        attached = iot.get_paginator("list_attached_policies").paginate(target=arn)
+        if policy_name not in [p["policyName"] for page in attached for p in page["policies"]]:
+            with aws.part_of_stack(iot, self._environment.name, "policy", policy_name):
+                iot.attach_policy(policyName=policy_name, target=arn)
+            self._report(f"policy {policy_name}: attached to the certificate")
+        if arn not in (principals or []):
+            # Exclusively: attached to a second thing as well, the certificate could speak for both.
+            iot.attach_thing_principal(
+                thingName=thing_name, principal=arn, thingPrincipalType="EXCLUSIVE_THING"
+            )
+            self._report(f"thing {thing_name}: certificate attached")
+        group_name = names.thing_group_name(self._environment.name)
+        groups = iot.get_paginator("list_thing_groups_for_thing").paginate(thingName=thing_name)
+        if group_name not in [g["groupName"] for page in groups for g in page["thingGroups"]]:
+            with aws.part_of_stack(iot, self._environment.name, "thing group", group_name):
+                iot.add_thing_to_thing_group(thingGroupName=group_name, thingName=thing_name)
+            self._report(f"thing {thing_name}: added to group {group_name}")
+
+    def _document(self, owner: str) -> str | None:
+        """What the customer's policy must say; None: it is the stack's policy."""
+        if self._customer is None:
+            return None
+        return customers.policy_document(
+            self._environment.name, self._thing_name, self._customer, owner
+        )
+
+    def _write_files(self, certificate: Certificate) -> None:
+        device = Device(
+            environment=self._environment.name,
+            thing_name=self._thing_name,
+            endpoint=self._broker.host,
+            port=self._broker.port,
+            certificate_id=certificate.certificate_id,
+            certificate_arn=certificate.certificate_arn,
+            customer=self._customer,
+        )
+        wanted = {
+            identity.CERTIFICATE_FILE: certificate.certificate_pem.encode(),
+            identity.CA_FILE: self._broker.ca_pem,
+            identity.DEVICE_FILE: device.to_json(),  # last: with it, the identity is complete
+        }
+        for name, content in wanted.items():
+            path = self._folder / name
+            if not path.exists() or path.read_bytes() != content:
+                identity.write_private(path, content)
+                self._report(f"{path}: written")
+        key_path = self._folder / identity.KEY_FILE
+        if key_path.stat().st_mode & 0o077:
+            key_path.chmod(0o600)
+            self._report(f"{key_path}: made private (mode 0600)")

@@ -1,0 +1,172 @@
+"""Make the certificate that devices register with: ``python -m ops.claim --env ENV``.
+
+It is written to ``certs/{env}/@claim/``, in the form of an identity. Copy that folder to devices in
+the making: each registers with it by ``python -m device.provision --env ENV THING --claim``. All it
+can do is that, and only for a name that no device has. But whoever has it can register devices:
+keep it as safe as a key, and revoke it when its batch of devices is made, or when it is lost.
+
+``--revoke`` takes every claim certificate of the environment out of use, from wherever it was made,
+and deletes it, here too. Devices that have registered with it are untouched. Interrupted, either
+may be run again.
+
+The credentials need ``cloudformation:DescribeStacks`` and, of ``iot:``, ``DescribeEndpoint``,
+``CreateCertificateFromCsr``, ``ListCertificates``, ``DescribeCertificate``, ``AttachPolicy`` and
+``UpdateCertificate``; for ``--revoke`` ``ListTargetsForPolicy``, ``ListAttachedPolicies``,
+``DetachPolicy``, ``ListPrincipalThings``, ``DetachThingPrincipal`` and ``DeleteCertificate``.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from contracts import names
+from device import aws, cli, identity
+from device.errors import AwsError, ExitStatus, IdentityError
+from device.identity import Device, Identity
+from device.registry import certificates, retirement
+from device.registry.registration import ONCE
+
+if TYPE_CHECKING:  # the stubs are a development requirement
+    from mypy_boto3_iot import IoTClient
+
+
+def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Identity:
+    """Return the claim certificate on this machine, made if there is none.
+
+    Raises:
+        AwsError: The environment is not ready, refuses, or has revoked the certificate.
+        IdentityError: What is in the folder is broken, or in use by another run.
+    """
+    environment.check_stack()
+    broker = environment.broker()
+    iot = environment.session.client("iot")
+    iot_once = environment.session.client("iot", config=ONCE)
+    folder = _folder(environment)
+    identity.make_folder(folder, environment.root)
+    with identity.only_one(folder), aws.explained(environment.name):
+        if certificates.Journal.read(folder) is None:
+            if (folder / identity.DEVICE_FILE).exists():
+                existing = identity.load(folder)
+                _check_active(iot, existing)
+                return existing
+            identity.refuse_leftovers(folder)
+        issued = certificates.issue(iot_once, folder, names.claim_policy_name(environment.name))
+        report(f"certificate {issued.certificate_id}: issued, not active yet")
+        policy = names.claim_policy_name(environment.name)
+        with aws.part_of_stack(iot, environment.name, "policy", policy):
+            iot.attach_policy(policyName=policy, target=issued.certificate_arn)
+        device = Device(
+            environment=environment.name,
+            thing_name=names.CLAIM,
+            endpoint=broker.host,
+            port=broker.port,
+            certificate_id=issued.certificate_id,
+            certificate_arn=issued.certificate_arn,
+        )
+        for name, content in (
+            (identity.CERTIFICATE_FILE, issued.certificate_pem.encode()),
+            (identity.CA_FILE, broker.ca_pem),
+            (identity.DEVICE_FILE, device.to_json()),
+        ):
+            identity.write_private(folder / name, content)
+        iot.update_certificate(certificateId=issued.certificate_id, newStatus="ACTIVE")
+        report(f"certificate {issued.certificate_id}: active")
+        identity.remove(folder / certificates.JOURNAL_FILE)
+        return identity.load(folder)
+
+
+def certificates_of(environment: aws.AwsEnvironment) -> list[str]:
+    """ARNs of the environment's claim certificates, also of one that is being retired here.
+
+    Raises:
+        AwsError: They could not be looked up.
+    """
+    arns: set[str] = set()
+    iot = environment.session.client("iot")
+    policy = names.claim_policy_name(environment.name)
+    with (
+        aws.explained(environment.name),
+        aws.part_of_stack(iot, environment.name, "policy", policy),
+    ):
+        pages = iot.get_paginator("list_targets_for_policy").paginate(policyName=policy)
+        arns |= {arn for page in pages for arn in page["targets"] if ":cert/" in arn}
+    with contextlib.suppress(IdentityError):  # there is none on this machine
+        arns.add(identity.read_device(_folder(environment)).certificate_arn)
+    return sorted(arns)
+
+
+def revoke(
+    environment: aws.AwsEnvironment, certificate_arns: list[str], report: Callable[[str], None]
+) -> None:
+    """Revoke and delete the claim certificates, and what there is of one on this machine.
+
+    Raises:
+        AwsError: AWS IoT refuses.
+    """
+    iot = environment.session.client("iot")
+    with aws.explained(environment.name):
+        # All of them before anything else: from here on nobody can register with these.
+        for arn in certificate_arns:
+            retirement.deactivate(iot, arn, "REVOKED", report)
+        for arn in certificate_arns:
+            retirement.retire(iot, arn, report)
+    folder = _folder(environment)
+    if folder.exists():
+        shutil.rmtree(folder)
+        report(f"{folder}: removed")
+
+
+def _folder(environment: aws.AwsEnvironment) -> Path:
+    return identity.folder_of(environment.name, names.CLAIM, environment.root)
+
+
+def _check_active(iot: "IoTClient", claim: Identity) -> None:
+    certificate_id = claim.device.certificate_id
+    try:
+        found = iot.describe_certificate(certificateId=certificate_id)
+        status: str = found["certificateDescription"]["status"]
+    except iot.exceptions.ResourceNotFoundException:
+        status = "DELETED"
+    if status != "ACTIVE":
+        raise AwsError(
+            f"expected claim certificate {certificate_id} to be ACTIVE, got {status}; run "
+            f"python -m ops.claim --env {claim.device.environment} --revoke, then this again",
+            ExitStatus.CONFLICT,
+        )
+
+
+@click.command(cls=cli.Command)
+@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
+@click.option("--revoke", "revoking", is_flag=True, help="Revoke and delete all of them instead.")
+@click.option("--yes", is_flag=True, help="Do not ask before revoking; for scripts.")
+def main(environment: str, *, revoking: bool, yes: bool) -> None:
+    """Make the claim certificate, with which devices register by themselves, and print its folder.
+
+    There may be one on each machine that runs this. It can register devices under names that none
+    has, and do nothing else.
+    """
+    opened = aws.session_for(environment)
+    if not revoking:
+        click.echo(str(make(opened, cli.say).folder))
+        return
+    arns = certificates_of(opened)
+    ids = [arn.rpartition("/")[2] for arn in arns]
+    if not yes:
+        held = ", ".join(ids) or "there is none"
+        click.confirm(
+            f"Revoke and delete the claim certificates of {environment}, account "
+            f"{opened.account} ({held})?",
+            abort=True,
+            err=True,
+        )
+    revoke(opened, arns, cli.say)
+    for identifier in ids:
+        click.echo(identifier)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m ops.claim")

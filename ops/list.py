@@ -1,0 +1,233 @@
+"""Who is there: ``python -m ops.list --env ENV``.
+
+Every thing of the environment's group, with its certificates, their age and status, whose they are
+if not the thing's own but a customer's, and when it was last connected, where fleet indexing
+knows. Warns of certificates that
+
+- are shared: attached to more than one thing, so that one key speaks for several devices
+- are old: issued more than a year ago; run ``device.rotate``
+- are not active, but still attached
+- carry the environment's device policy, or a customer's, but are attached to no thing
+
+The credentials need, of ``iot:``, ``ListThingsInThingGroup``, ``ListThingPrincipals``,
+``ListPolicies``, ``ListTargetsForPolicy``, ``DescribeCertificate``, ``ListPrincipalThings`` and
+``SearchIndex``.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+from botocore.exceptions import ClientError
+from rich.console import Console
+from rich.table import Table
+
+from contracts import names
+from device import aws, cli
+from device.errors import AwsError, ExitStatus
+from device.registry import customers
+
+if TYPE_CHECKING:  # the stubs are a development requirement
+    from mypy_boto3_iot import IoTClient
+
+_OLD = timedelta(days=365)
+
+# Together within what AWS IoT takes a second; botocore repeats what is throttled.
+# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#thing-limits
+_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One certificate of one thing; or a thing without one, or a certificate without a thing.
+
+    Attributes:
+        thing_name: None: the certificate is attached to no thing.
+        certificate_id: None: the thing has no certificate.
+        status: AWS IoT's.
+        age_days: Since it was issued.
+        last_connection: UTC time of the thing's last connection or end of one; None: unknown.
+        warnings: What a person should look at.
+        customer: Whose sub-topics of the thing it is for; None: it is the thing's own.
+    """
+
+    thing_name: str | None
+    certificate_id: str | None = None
+    status: str | None = None
+    age_days: int | None = None
+    last_connection: str | None = None
+    warnings: tuple[str, ...] = ()
+    customer: str | None = None
+
+
+def entries(environment: aws.AwsEnvironment) -> list[Entry]:
+    """Everything that is registered in ``environment``, by thing name.
+
+    Raises:
+        AwsError: It is not deployed, or AWS IoT refuses.
+    """
+    iot = environment.session.client("iot")
+    group = names.thing_group_name(environment.name)
+    policy = names.device_policy_name(environment.name)
+    with aws.explained(environment.name), ThreadPoolExecutor(_THREADS) as threads:
+        try:
+            things = sorted(_all(iot, "list_things_in_thing_group", "things", thingGroupName=group))
+            carriers = dict.fromkeys(_targets(iot, policy))
+        except iot.exceptions.ResourceNotFoundException:
+            raise AwsError(
+                f"expected the thing group {group} and the policy {policy}, got none such; run "
+                f"{aws.deploy_command(environment.name)}",
+                ExitStatus.NO_STACK,
+            ) from None
+        customers_policies = list(customers.policies(iot, environment.name))
+        targets = threads.map(
+            partial(_targets, iot), [found.policy_name for found in customers_policies]
+        )
+        for found, its_targets in zip(customers_policies, targets, strict=True):
+            carriers.update(dict.fromkeys(its_targets, found.customer))
+        held = dict(zip(things, threads.map(partial(_certificates, iot), things), strict=True))
+        attached = {arn for arns in held.values() for arn in arns}
+        arns = sorted(arn for arn in attached | set(carriers) if ":cert/" in arn)
+        described = dict(zip(arns, threads.map(partial(_describe, iot), arns), strict=True))
+    connections = _connections(iot, group)
+    made = []
+    for thing, its_arns in held.items():
+        last = connections.get(thing)
+        if not its_arns:
+            made.append(Entry(thing, last_connection=last, warnings=("no certificate",)))
+        for arn in its_arns:
+            customer = carriers.get(arn)
+            entry = _entry(thing, arn, *described[arn])
+            # What is indexed is the thing's own connection.
+            last_of_it = last if customer is None else None
+            made.append(replace(entry, last_connection=last_of_it, customer=customer))
+    for arn in arns:
+        description, its_things = described[arn]
+        if not its_things and description:
+            entry = _entry(None, arn, description, its_things)
+            made.append(replace(entry, customer=carriers.get(arn)))
+    return made
+
+
+def _all(iot: Any, operation: str, key: str, **arguments: str) -> Iterator[str]:
+    for page in iot.get_paginator(operation).paginate(**arguments):
+        yield from page[key]
+
+
+def _targets(iot: "IoTClient", policy_name: str) -> list[str]:
+    return list(_all(iot, "list_targets_for_policy", "targets", policyName=policy_name))
+
+
+def _certificates(iot: "IoTClient", thing: str) -> list[str]:
+    principals = _all(iot, "list_thing_principals", "principals", thingName=thing)
+    return sorted(arn for arn in principals if ":cert/" in arn)
+
+
+def _describe(iot: "IoTClient", arn: str) -> tuple[dict[str, Any], list[str]]:
+    """The certificate's description, empty if it is gone by now, and its things."""
+    try:
+        answer = iot.describe_certificate(certificateId=arn.rpartition("/")[2])
+        things = list(_all(iot, "list_principal_things", "things", principal=arn))
+    except iot.exceptions.ResourceNotFoundException:
+        return {}, []
+    return dict(answer["certificateDescription"]), things
+
+
+def _entry(
+    thing: str | None,
+    arn: str,
+    description: dict[str, Any],
+    things: list[str],
+) -> Entry:
+    age = datetime.now(UTC) - description["creationDate"] if description else timedelta()
+    status = description.get("status", "DELETED")
+    others = sorted(set(things) - {thing})
+    warnings = []
+    if thing is None:
+        warnings.append("attached to no thing")
+    elif others:
+        warnings.append(f"shared with {', '.join(others)}")
+    if age > _OLD:
+        warnings.append(f"older than {_OLD.days} days")
+    if thing is not None and status != "ACTIVE":
+        warnings.append(f"{status.lower()}, but attached")
+    return Entry(thing, arn.rpartition("/")[2], status, age.days, warnings=tuple(warnings))
+
+
+def _connections(iot: "IoTClient", group: str) -> dict[str, str]:
+    """When each thing last connected or disconnected; empty where nothing is indexed."""
+    found: dict[str, str] = {}
+    arguments: dict[str, Any] = {"queryString": f"thingGroupNames:{group}"}
+    try:
+        while True:
+            answer = iot.search_index(**arguments)
+            for thing in answer.get("things", []):
+                moment = thing.get("connectivity", {}).get("timestamp")
+                if moment:
+                    seen = datetime.fromtimestamp(moment / 1000, UTC)
+                    found[thing["thingName"]] = seen.isoformat(timespec="seconds")
+            if not answer.get("nextToken"):
+                return found
+            arguments["nextToken"] = answer["nextToken"]
+    except ClientError:  # no index, or no permission to ask it: nothing is known
+        return found
+
+
+@click.command(cls=cli.Command)
+@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Of the list on stdout; json is one object a line.",
+)
+def main(environment: str, *, format_: str) -> None:
+    """List the things of an environment and their certificates, with what to look at."""
+    found = entries(aws.session_for(environment))
+    if format_ == "json":
+        for entry in found:
+            click.echo(json.dumps(asdict(entry)))
+    else:
+        _print_table(found)
+    warned = sum(bool(entry.warnings) for entry in found)
+    cli.say(f"{len(found)} entries, {warned} with a warning")
+
+
+def _print_table(found: Iterable[Entry]) -> None:
+    table = Table(show_edge=False, pad_edge=False)
+    for name in (
+        "thing",
+        "customer",
+        "certificate",
+        "status",
+        "days",
+        "last connection",
+        "look at",
+    ):
+        table.add_column(name, overflow="fold")
+    for entry in found:
+        cells = (
+            entry.thing_name,
+            entry.customer,
+            entry.certificate_id,
+            entry.status,
+            entry.age_days,
+            entry.last_connection,
+            "; ".join(entry.warnings),
+        )
+        table.add_row(*("-" if cell is None else str(cell) for cell in cells))
+    # A pipe has no width: what is cut there cannot be read by anyone.
+    width = None if sys.stdout.isatty() else 400
+    Console(markup=False, highlight=False, width=width).print(table)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m ops.list")

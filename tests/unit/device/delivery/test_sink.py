@@ -1,0 +1,803 @@
+"""The sink: every reading it takes arrives, whatever happens; duplicates have the same bytes."""
+
+import contextlib
+import gzip
+import json
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import contracts
+import device
+from device import identity
+from device.delivery import mqtt, prices, sink
+from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
+from device.delivery.sink import Sink
+from device.delivery.spool import Spool
+from device.errors import (
+    ConnectionDropped,
+    ConnectionFailed,
+    ConnectionRefused,
+    SpoolError,
+    SpoolFull,
+    Unreachable,
+)
+from device.readings.check import ReadingCheck, ReadingError
+from device.registry.registration import provision
+from tests.unit.device.fakes import FakeConnection, FakeIot, Killed, Steps, environment
+
+TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
+REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
+UNKNOWN = Delivery(Outcome.UNKNOWN, "no answer within 20 s")
+HUNG_UP = Delivery(Outcome.UNKNOWN, "the broker ended the connection", hung_up=True)
+NOW = 1_795_000_000.0  # in November 2026
+GOOD = {"timestamp": 1, "temperature": 1, "humidity": 1, "battery": 1, "status": "ok"}
+
+
+def make(folder: Path, connection: Any, **options: Any) -> Sink:
+    max_bytes = options.pop("max_bytes", 1 << 28)
+    spool = options.pop("spool", None) or Spool(folder / "spool.db", max_bytes=max_bytes)
+    connect = connection if callable(connection) else lambda: connection
+    defaults = {"check": None, "pack": True, "max_linger_seconds": 60.0, "when_full": "refuse"}
+    return Sink(spool, TOPIC, connect, **{**defaults, **options})
+
+
+def numbered(number: int) -> bytes:
+    return b'{"n":%d}' % number
+
+
+def numbers(payload: bytes) -> list[int]:
+    text = gzip.decompress(payload) if payload.startswith(b"\x1f\x8b") else payload
+    value = json.loads(text)
+    return [reading["n"] for reading in (value if isinstance(value, list) else [value])]
+
+
+def sent_numbers(connection: FakeConnection) -> list[int]:
+    return [number for _, payload in connection.sent for number in numbers(payload)]
+
+
+def wait_until(holds: Any) -> None:
+    until = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+# With its threads.
+
+
+def test_what_was_put_is_packed_sent_and_gone(tmp_path: Path) -> None:
+    broker = FakeConnection()
+    with make(tmp_path, broker) as taking:
+        for number in range(1000):
+            taking.put_content(numbered(number), wait=False)
+        assert taking.flush(10)
+        totals = taking.totals()
+    assert sent_numbers(broker) == list(range(1000))
+    assert totals.taken == totals.published == totals.acknowledged == 1000
+    assert totals.spooled == totals.unknown == totals.refused == 0
+    assert totals.messages == totals.units == len(broker.sent) < 10
+    assert totals.cost_usd * 100 < totals.cost_unpacked_usd
+    assert broker.closed
+
+
+def test_a_reading_is_on_disk_when_put_returns(tmp_path: Path) -> None:
+    def unreachable() -> Any:
+        connection = FakeConnection()
+        connection.connect = lambda: fail(Unreachable("nobody"))  # type: ignore[method-assign]
+        return connection
+
+    taking = make(tmp_path, unreachable)
+    taking.put_content(numbered(7))
+    copied = tmp_path / "killed"
+    copied.mkdir()
+    for file in tmp_path.glob("spool.db*"):
+        shutil.copy(file, copied)
+    taking.close(0)
+    broker = FakeConnection()
+    with make(copied, broker) as after:
+        assert after.totals().earlier == 1
+        assert after.flush(10)
+    assert sent_numbers(broker) == [7]
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def test_many_threads_put_and_nothing_is_lost_or_mixed(tmp_path: Path) -> None:
+    broker = FakeConnection()
+    with make(tmp_path, broker) as taking:
+
+        def put(first: int) -> None:
+            for number in range(first, first + 100):
+                taking.put_content(numbered(number))
+
+        threads = [threading.Thread(target=put, args=(100 * n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert taking.totals().taken == 800
+        assert taking.flush(10)
+    sent = sent_numbers(broker)
+    assert sorted(sent) == list(range(800))
+    for n in range(8):  # each thread's own order stays
+        own = [number for number in sent if number // 100 == n]
+        assert own == sorted(own)
+
+
+def test_a_reading_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
+    broker = FakeConnection()
+    with make(tmp_path, broker, max_linger_seconds=0.05) as taking:
+        taking.put_content(numbered(1))
+        wait_until(lambda: sent_numbers(broker) == [1])
+
+
+def test_a_reading_may_wait_for_ever(tmp_path: Path) -> None:
+    broker = FakeConnection()
+    with make(tmp_path, broker, max_linger_seconds=math.inf) as taking:
+        for number in range(3):
+            taking.put_content(numbered(number))
+            time.sleep(0.02)
+        assert broker.sent == []
+    assert sent_numbers(broker) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seconds", [math.nan, -1.0])
+def test_what_is_no_duration_is_said_at_once(tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(ValueError, match="expected seconds to linger"):
+        make(tmp_path, FakeConnection(), max_linger_seconds=seconds)
+    make(tmp_path, FakeConnection()).close()  # the spool is not in use any more
+
+
+def test_without_packing_each_reading_is_its_own_message(tmp_path: Path) -> None:
+    broker = FakeConnection()
+    with make(tmp_path, broker, pack=False) as taking:
+        for number in range(3):
+            taking.put_content(numbered(number))
+    assert [payload for _, payload in broker.sent] == [numbered(0), numbered(1), numbered(2)]
+
+
+def test_a_message_is_just_under_a_metering_unit(tmp_path: Path) -> None:
+    broker = FakeConnection()
+    with make(tmp_path, broker) as taking:
+        for number in range(20_000):
+            taking.put_content(numbered(number * 7919), wait=False)
+    sizes = [len(TOPIC) + len(payload) for _, payload in broker.sent]
+    assert max(sizes) <= prices.METERING_UNIT_BYTES
+    assert min(sizes[:-1]) > 0.95 * prices.METERING_UNIT_BYTES
+
+
+def test_a_reading_too_long_for_any_message_is_refused_clearly(tmp_path: Path) -> None:
+    with make(tmp_path, FakeConnection()) as taking:
+        with pytest.raises(ReadingError, match="expected a reading of at most 131072 bytes"):
+            taking.put_content(b'{"x":"' + b"x" * 131072 + b'"}')
+        taking.put_content(b'{"n":1,"x":"' + b"x" * 131000 + b'"}')
+
+
+def test_a_payload_sent_as_it_is_stays_as_it_is(tmp_path: Path) -> None:
+    broker = FakeConnection()
+    with make(tmp_path, broker) as taking:
+        taking.put_content(b"\x00 not json\r", whole=True)
+    assert broker.sent == [(TOPIC, b"\x00 not json\r")]
+
+
+def test_put_checks_the_contract(tmp_path: Path) -> None:
+    check = ReadingCheck(contracts.load("telemetry"))
+    broker = FakeConnection()
+    with make(tmp_path, broker, check=check) as taking:
+        with pytest.raises(ReadingError, match=r"\$\.temperature"):
+            taking.put({**GOOD, "temperature": "warm"})
+        taking.put(GOOD)
+    assert json.loads(broker.sent[0][1]) == [GOOD] or json.loads(broker.sent[0][1]) == GOOD
+
+
+def test_nothing_can_be_put_after_close(tmp_path: Path) -> None:
+    taking = make(tmp_path, FakeConnection())
+    taking.close()
+    taking.close()
+    with pytest.raises(SpoolError, match="closed"):
+        taking.put_content(b"{}")
+
+
+def test_it_comes_back_after_losses_and_sends_again_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "_FIRST_BACKOFF_SECONDS", 0.01)
+    first = FakeConnection(*[None] * 5, Unreachable("lost"))
+    unreachable = FakeConnection()
+    unreachable.connect = lambda: fail(Unreachable("nobody"))  # type: ignore[method-assign]
+    last = FakeConnection()
+    connections = iter([first, unreachable, last])
+    with make(tmp_path, lambda: next(connections), pack=False) as taking:
+        for number in range(8):
+            taking.put_content(numbered(number))
+        assert taking.flush(10)
+        assert taking.totals().published == 8
+    assert sent_numbers(first) == [0, 1, 2, 3, 4]
+    assert sent_numbers(last) == list(range(8))
+    assert last.sent[:5] == first.sent
+
+
+def test_a_message_without_an_answer_is_sent_again(tmp_path: Path) -> None:
+    broker = FakeConnection(UNKNOWN)
+    with make(tmp_path, broker) as taking:
+        taking.put_content(numbered(1))
+    assert len(broker.sent) == 2
+    assert broker.sent[0] == broker.sent[1]
+
+
+def test_a_final_no_ends_the_attempts_but_not_the_taking(tmp_path: Path) -> None:
+    taken_over = ConnectionRefused("another client has connected with this client id")
+    attempts = []
+
+    def connect() -> FakeConnection:
+        attempts.append(FakeConnection(taken_over))
+        return attempts[-1]
+
+    taking = make(tmp_path, connect, max_linger_seconds=0.0)
+    taking.put_content(numbered(1))
+    wait_until(lambda: taking.failure is taken_over)
+    taking.put_content(numbered(2))
+    with pytest.raises(ConnectionRefused, match="another client"):
+        taking.close()
+    assert len(attempts) == 1
+    broker = FakeConnection()
+    with make(tmp_path, broker):
+        pass
+    assert sent_numbers(broker) == [1, 2]
+
+
+def test_a_broker_that_always_hangs_up_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "_FIRST_BACKOFF_SECONDS", 0.001)
+    dropped = ConnectionDropped("not active, or not known")
+    attempts = []
+
+    def connect() -> FakeConnection:
+        attempts.append(FakeConnection())
+        attempts[-1].connect = lambda: fail(dropped)  # type: ignore[method-assign]
+        return attempts[-1]
+
+    taking = make(tmp_path, connect)
+    wait_until(lambda: taking.failure is dropped)
+    assert len(attempts) == 3
+    taking.close()
+
+
+class Broker:
+    """Takes connections and ends them over some messages; what else was in flight is lost too.
+
+    Args:
+        hangs_up: Over which message, told by the number of its reading.
+        times: How often it still does.
+    """
+
+    def __init__(self, hangs_up: Callable[[int], bool], times: float = math.inf) -> None:
+        self.hangs_up = hangs_up
+        self.times = times
+        self.acknowledged: list[int] = []
+        self.sent: list[int] = []
+
+    def connect(self) -> "_Connected":
+        return _Connected(self)
+
+
+class _Connected(FakeConnection):
+    def __init__(self, broker: Broker) -> None:
+        super().__init__()
+        self._broker = broker
+        self._waiting: list[tuple[int, Future[Delivery]]] = []
+        self._lock = threading.Lock()
+
+    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+        (number,) = numbers(payload)
+        future: Future[Delivery] = Future()
+        with self._lock:
+            if self.failure is not None:
+                raise self.failure
+            self.sent.append((topic, payload))
+            self._broker.sent.append(number)
+            self._waiting.append((number, future))
+        threading.Timer(0.002, self._read).start()
+        return future
+
+    def _read(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            broker = self._broker
+            if broker.times > 0 and any(broker.hangs_up(number) for number, _ in waiting):
+                broker.times -= 1
+                self.failure = ConnectionDropped("the broker ended the connection 3 times")
+        for number, future in waiting:
+            if self.failure is not None:
+                future.set_result(Delivery(Outcome.UNKNOWN, "hung up", hung_up=True))
+            else:
+                broker.acknowledged.append(number)
+                future.set_result(ACKNOWLEDGED)
+
+    def close(self) -> None:
+        self._read()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(sink, "_LONGEST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(sink, "_CONNECTION_POLL_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "poison",
+    [
+        pytest.param({0}, id="first"),
+        pytest.param({7}, id="in the middle"),
+        pytest.param(set(range(3, 12)), id="many in a row"),
+        pytest.param({0, 5, 6, 30, 38}, id="here and there"),
+    ],
+)
+def test_a_message_over_which_the_broker_hangs_up_is_set_aside_and_the_others_go_on(
+    tmp_path: Path, poison: set[int]
+) -> None:
+    broker = Broker(poison.__contains__)
+    with make(tmp_path, broker.connect, pack=False) as taking:
+        for number in range(40):
+            taking.put_content(numbered(number), wait=False)
+        assert not taking.flush(30)
+        totals = taking.totals()
+    assert sorted(broker.acknowledged) == sorted(set(range(40)) - poison)
+    assert (totals.set_aside, totals.acknowledged) == (len(poison), 40 - len(poison))
+    assert (totals.spooled, totals.unknown, totals.refused) == (0, 0, 0)
+    assert totals.published == totals.taken == 40
+    reason = "set aside: the broker ends the connection over them"
+    assert taking.reasons()[reason] == len(poison)
+    # It is on disk, and left alone, until someone asks for it.
+    broker.sent.clear()
+    with make(tmp_path, broker.connect, pack=False) as taking:
+        assert taking.totals().set_aside_earlier == len(poison)
+        taking.put_content(numbered(99))
+        assert taking.flush(10)
+    assert broker.sent == [99]
+    broker = Broker(lambda _: False)
+    with make(tmp_path, broker.connect, pack=False, retry_set_aside=True) as taking:
+        assert taking.flush(10)
+        assert taking.totals().acknowledged == taking.totals().earlier == len(poison)
+    assert broker.acknowledged == sorted(poison)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_broker_that_hangs_up_over_everything_makes_no_message_guilty(tmp_path: Path) -> None:
+    broker = Broker(lambda _: True)
+    taking = make(tmp_path, broker.connect, pack=False)
+    for number in range(20):
+        taking.put_content(numbered(number))
+    wait_until(lambda: taking.failure)
+    assert isinstance(taking.failure, ConnectionDropped)
+    with pytest.raises(ConnectionDropped):
+        taking.close()
+    assert (taking.totals().set_aside, taking.totals().spooled) == (0, 20)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("times", [1, 2, 3, 5])
+def test_a_broker_that_hangs_up_for_a_while_makes_no_message_guilty(
+    tmp_path: Path, times: int
+) -> None:
+    broker = Broker(lambda _: True, times)
+    with make(tmp_path, broker.connect, pack=False) as taking:
+        for number in range(20):
+            taking.put_content(numbered(number), wait=False)
+        assert taking.flush(30)
+    assert sorted(broker.acknowledged) == list(range(20))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_message_is_guilty_only_when_another_one_is_acknowledged(tmp_path: Path) -> None:
+    broker = Broker({0}.__contains__)
+    taking = make(tmp_path, broker.connect, pack=False)
+    taking.put_content(numbered(0))
+    wait_until(lambda: taking.failure)
+    with pytest.raises(ConnectionDropped):
+        taking.close()
+    assert (taking.totals().set_aside, taking.totals().spooled) == (0, 1)
+    with make(tmp_path, broker.connect, pack=False) as taking:
+        taking.put_content(numbered(1))
+        assert not taking.flush(10)
+        assert (taking.totals().set_aside, taking.totals().spooled) == (1, 0)
+    assert broker.acknowledged == [1]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_packed_message_is_set_aside_whole_and_every_reading_of_it_counted(
+    tmp_path: Path,
+) -> None:
+    broker = Broker(lambda first: first == 0)
+    with make(tmp_path, broker.connect, max_linger_seconds=0.0) as taking:
+        taking.put_content(b"[" + numbered(0) + b"]", whole=True)
+        taking.put_content(numbered(1))
+        assert not taking.flush(10)
+        assert taking.totals().set_aside == 1
+        assert taking.totals().acknowledged == 1
+
+
+def test_a_refused_message_blocks_nothing_and_goes_out_with_the_next_run(tmp_path: Path) -> None:
+    broker = FakeConnection(REFUSED)
+    with make(tmp_path, broker, pack=False) as taking:
+        taking.put_content(numbered(1))
+        taking.put_content(numbered(2))
+        assert not taking.flush(10)
+        totals = taking.totals()
+        assert (totals.refused, totals.acknowledged, totals.spooled) == (1, 1, 1)
+        assert taking.reasons() == {"refused: not authorized (135)": 1}
+    again = FakeConnection()
+    with make(tmp_path, again) as taking:
+        assert taking.flush(10)
+    assert again.sent == broker.sent[:1]
+
+
+def test_a_refused_message_is_tried_again_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "_REFUSED_RETRY_SECONDS", 0.05)
+    broker = FakeConnection(REFUSED)
+    with make(tmp_path, broker, pack=False) as taking:
+        taking.put_content(numbered(1))
+        wait_until(lambda: taking.totals().acknowledged == 1)
+        assert taking.totals().refused == 0
+    assert len(broker.sent) == 2
+
+
+def test_what_is_refused_for_a_week_is_dropped_and_counted(tmp_path: Path) -> None:
+    with make(tmp_path, FakeConnection(REFUSED), clock=lambda: NOW) as taking:
+        taking.put_content(numbered(1))
+    later = NOW + sink.REFUSED_KEPT_SECONDS + 1
+    with make(tmp_path, FakeConnection(), clock=lambda: later) as taking:
+        assert taking.totals().dropped == 1
+        assert taking.totals().spooled == 0
+
+
+def test_a_full_spool_refuses_what_is_new(tmp_path: Path) -> None:
+    silent = FakeConnection(*[None] * 1000)
+    taking = make(tmp_path, silent, pack=False, max_bytes=1)
+    with pytest.raises(SpoolFull, match="was not taken"):  # noqa: PT012  # which one, is open
+        for _ in range(1000):
+            taking.put_content(b"x" * 1000)
+    assert 10 < taking.totals().taken < 100
+    silent.answer_all(ACKNOWLEDGED)
+    wait_until(lambda: taking.totals().spooled == 0)
+    taking.put_content(b"x" * 1000)
+    taking.close(0)
+
+
+def test_a_full_spool_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
+    offline = FakeConnection()
+    offline.connect = lambda: fail(Unreachable("nobody"))  # type: ignore[method-assign]
+    taking = make(tmp_path, offline, pack=False, max_bytes=1, when_full="drop_oldest")
+    for number in range(200):
+        taking.put_content(b'{"n":%d,"x":"%s"}' % (number, b"x" * 1000))
+    totals = taking.totals()
+    taking.close(0)
+    assert totals.taken == 200
+    assert totals.dropped == 200 - totals.spooled > 100
+    broker = FakeConnection()
+    with make(tmp_path, broker):
+        pass
+    assert sent_numbers(broker) == list(range(totals.dropped, 200))
+
+
+def test_a_broken_spool_is_said_to_whoever_puts(tmp_path: Path) -> None:
+    taking = make(tmp_path, FakeConnection(), pack=False)
+    taking._spool._database.execute("PRAGMA max_page_count = 10")
+    with pytest.raises(SpoolFull, match="no room on the disk"):
+        taking.put_content(b"x" * 100_000)
+    with pytest.raises(SpoolError):
+        taking.put_content(b"{}")
+    with contextlib.suppress(SpoolError):
+        taking.close()
+
+
+# Its work step by step, without its threads, and killed at any of them.
+
+
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sink, "_work", lambda _: None)
+    monkeypatch.setattr(Sink, "_stay_connected", lambda _: None)
+
+
+class World:
+    """A device and its broker, run by hand; ``delivered`` is what the broker has got."""
+
+    def __init__(self, folder: Path, steps: Steps | None = None) -> None:
+        self._folder = folder
+        self._lives = 0
+        self._steps = steps or Steps()
+        self.delivered: list[tuple[str, bytes]] = []
+        self.pending: list[tuple[tuple[str, bytes], Future[Delivery]]] = []
+        self.failure: ConnectionFailed | None = None
+        self._numbers = iter(range(10**6))
+        self.put: list[int] = []  # and not on disk yet
+        self.taken: list[int] = []
+        self._path = folder / "0" / "spool.db"
+        self._path.parent.mkdir()
+        self.start()
+
+    def start(self, **options: Any) -> None:
+        self.spool = _Crashing(self._path, self._steps, self._crash_files)
+        self.sink = make(self._folder, self, spool=self.spool, **options)
+
+    def _crash_files(self) -> None:
+        """What is on disk at this moment is what the next life finds."""
+        self._lives += 1
+        folder = self._folder / str(self._lives)
+        folder.mkdir()
+        for file in self._path.parent.iterdir():
+            shutil.copy(file, folder)
+        self._path = folder / self._path.name
+
+    def kill(self, *, delivers: bool) -> None:
+        self._crash_files()
+        self.restart(delivers)
+
+    def restart(self, delivers: bool, **options: Any) -> None:
+        with contextlib.suppress(SpoolError):
+            self.spool._database.close()
+        if delivers:
+            self.delivered += [message for message, _ in self.pending]
+        self.pending.clear()
+        self.put.clear()
+        self.start(**options)
+
+    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+        self._steps.tick()
+        answer: Future[Delivery] = Future()
+        self.pending.append(((topic, payload), answer))
+        self._steps.tick()
+        return answer
+
+    def take(self, count: int) -> None:
+        for _ in range(count):
+            number = next(self._numbers)
+            self.put.append(number)
+            # Long enough for a few to fill a message.
+            filler = bytes((number * 7919 * n) % 94 + 33 for n in range(1, 400))
+            text = filler.replace(b'"', b"'").replace(b"\\", b"/")
+            self.sink.put_content(b'{"n":%d,"x":"%s"}' % (number, text), wait=False)
+
+    def round(self) -> None:
+        self.sink._woken = True
+        self.sink._round()
+        self.taken += self.put
+        self.put.clear()
+
+    def linger(self) -> None:
+        self.sink._pack_due = 0.0
+        self.round()
+
+    def connect(self, connected: bool) -> None:
+        self.sink._connection = self if connected else None  # type: ignore[assignment]  # enough
+        if not connected:
+            self.answer(len(self.pending), UNKNOWN, delivers=False)
+        self.round()
+
+    def hang_up(self) -> None:
+        self.answer(len(self.pending), HUNG_UP, delivers=False)
+        self.connect(connected=False)
+
+    def answer(self, count: int, delivery: Delivery, *, delivers: bool) -> None:
+        for message, answer in self.pending[:count]:
+            if delivers:
+                self.delivered.append(message)
+            answer.set_result(delivery)
+        del self.pending[:count]
+
+    def drain(self) -> None:
+        """One more run in which nothing goes wrong."""
+        self._crash_files()
+        self.restart(delivers=True, retry_set_aside=True)
+        self.sink._connection = self  # type: ignore[assignment]  # enough
+        self.sink._flushing = 1
+        for _ in range(1000):
+            self.round()
+            if not self.pending:
+                break
+            self.answer(len(self.pending), ACKNOWLEDGED, delivers=True)
+        assert self.sink.totals().spooled == 0
+        self.spool._database.close()
+
+    def check(self) -> None:
+        by_number: dict[int, set[tuple[str, bytes]]] = {}
+        for message in self.delivered:
+            for number in numbers(message[1]):
+                by_number.setdefault(number, set()).add(message)
+        assert set(self.taken) <= set(by_number), "taken, but never delivered"
+        assert all(len(messages) == 1 for messages in by_number.values()), "different duplicates"
+
+
+class _Crashing(Spool):
+    """A spool whose process may be killed before and after every step."""
+
+    def __init__(self, path: Path, steps: Steps, crash: Any) -> None:
+        self._steps = steps
+        self._crash = crash
+        super().__init__(path, max_bytes=1 << 28)
+
+    def _tick(self) -> None:
+        try:
+            self._steps.tick()
+        except Killed:
+            self._crash()
+            raise
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        with super().transaction(durable=durable):
+            yield
+            self._tick()
+        self._tick()
+
+    def add_message(self, topic: str, payload: bytes, readings: int) -> None:
+        super().add_message(topic, payload, readings)
+        self._tick()
+
+    def add_reading(self, topic: str, content: bytes) -> None:
+        super().add_reading(topic, content)
+        self._tick()
+
+    def remove_message(self, message_id: int) -> None:
+        super().remove_message(message_id)
+        self._tick()
+
+    def remove_readings(self) -> None:
+        super().remove_readings()
+        self._tick()
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("take"), st.integers(1, 30)),
+    st.tuples(st.just("round"), st.just(0)),
+    st.tuples(st.just("linger"), st.just(0)),
+    st.tuples(st.just("connect"), st.booleans()),
+    st.tuples(st.just("acknowledge"), st.integers(1, 5)),
+    st.tuples(st.just("refuse"), st.integers(1, 2)),
+    st.tuples(st.just("lose the answer"), st.integers(1, 5)),
+    st.tuples(st.just("lose the message"), st.integers(1, 5)),
+    st.tuples(st.just("hang up"), st.just(0)),
+    st.tuples(st.just("kill"), st.booleans()),
+)
+
+
+@pytest.mark.usefixtures("by_hand")
+@settings(deadline=None, max_examples=60)
+@given(actions=st.lists(ACTIONS, max_size=40))
+def test_whatever_happens_what_was_taken_arrives_and_duplicates_are_the_same_bytes(
+    actions: list[tuple[str, int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        for action, value in actions:
+            match action:
+                case "take":
+                    world.take(value)
+                case "round":
+                    world.round()
+                case "linger":
+                    world.linger()
+                case "connect":
+                    world.connect(bool(value))
+                case "acknowledge":
+                    world.answer(value, ACKNOWLEDGED, delivers=True)
+                case "refuse":
+                    world.answer(value, REFUSED, delivers=False)
+                case "lose the answer":
+                    world.answer(value, UNKNOWN, delivers=True)
+                case "lose the message":
+                    world.answer(value, UNKNOWN, delivers=False)
+                case "hang up":
+                    world.hang_up()
+                case "kill":
+                    world.kill(delivers=bool(value))
+        world.drain()
+        world.check()
+
+
+def _a_life(world: World) -> None:
+    world.connect(connected=True)
+    for _ in range(3):
+        world.take(25)
+        world.round()
+        world.answer(2, ACKNOWLEDGED, delivers=True)
+        world.take(3)
+        world.round()
+    world.linger()
+    world.answer(1, UNKNOWN, delivers=True)
+    world.round()
+    world.answer(99, ACKNOWLEDGED, delivers=True)
+    world.round()
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_killed_at_every_single_step_it_loses_nothing(tmp_path: Path) -> None:
+    steps = Steps()
+    whole = World(_folder(tmp_path), steps)
+    _a_life(whole)
+    whole.spool.close()
+    total = steps.count
+    assert total > 80
+    for step in range(1, total + 1):
+        steps.run_until(None)
+        world = World(_folder(tmp_path), steps)
+        steps.run_until(step)
+        killed = False
+        try:
+            _a_life(world)
+        except Killed:
+            killed = True
+        steps.run_until(None)
+        if killed and world._lives == 0:  # in the midst of sending
+            world._crash_files()
+        if killed:
+            world.restart(delivers=step % 2 == 0)
+        world.drain()
+        world.check()
+
+
+def _folder(root: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=root))
+
+
+# The library's front door.
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> identity.Identity:
+    return provision(environment(tmp_path, FakeIot()), "sensor-1", lambda _: None)
+
+
+def test_open_takes_a_folder_or_an_identity(
+    own: identity.Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = FakeConnection()
+    monkeypatch.setattr(mqtt, "Connection", lambda _: broker)
+    for given_as in (own, own.folder, str(own.folder)):
+        with device.open(given_as) as taking:
+            taking.put(GOOD)
+    assert {topic for topic, _ in broker.sent} == {TOPIC}
+    assert len(broker.sent) == 3
+    spool = own.folder / "spool"
+    assert spool.stat().st_mode & 0o777 == 0o700
+    assert (spool / "spool.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_cannot_be_made_is_a_spool_error(own: identity.Identity) -> None:
+    own.spool_path.parent.touch()
+    with pytest.raises(SpoolError, match=r"cannot use the folder .* for the spool: File exists"):
+        device.open(own)
+
+
+def test_importing_the_package_loads_next_to_nothing() -> None:
+    code = "import sys, device; print(*sorted(n for n in sys.modules if n.split('.')[0] in %s))"
+    heavy = {"awscrt", "boto3", "cryptography", "jsonschema", "sqlite3", "click", "rich"}
+    found = subprocess.run(
+        [sys.executable, "-c", code % heavy],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=identity.PROJECT_ROOT,
+    )
+    assert found.stdout.strip() == ""

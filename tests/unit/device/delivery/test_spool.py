@@ -1,0 +1,282 @@
+"""The spool: what is committed is there again, and a file that is not a spool is left alone."""
+
+import multiprocessing
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from device.delivery.spool import Contents, Spool, look
+from device.errors import ExitStatus, SpoolError, SpoolFull, SpoolInUse
+
+LARGE = 1 << 30
+NOW = 1_795_000_000.0  # in November 2026
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool.db"
+
+
+@pytest.fixture
+def spool(path: Path) -> Iterator[Spool]:
+    made = Spool(path, max_bytes=LARGE)
+    yield made
+    made.close()
+
+
+def test_a_message_is_the_same_to_the_byte_until_it_is_removed(path: Path) -> None:
+    payload = bytes(range(256))
+    spool = Spool(path, max_bytes=LARGE)
+    with spool.transaction():
+        spool.add_message("a/é", payload, 3)
+        spool.add_message("b", b"", 1)
+    spool.close()
+    again = Spool(path, max_bytes=LARGE)
+    first, second = again.messages(0, 10)
+    assert (first.topic, first.payload, first.readings) == ("a/é", payload, 3)
+    with again.transaction():
+        again.remove_message(first.id)
+    assert again.messages(0, 10) == [second]
+    assert again.messages(second.id, 10) == []
+    again.close()
+
+
+def test_what_is_set_aside_is_kept_and_not_given_out(path: Path) -> None:
+    spool = Spool(path, max_bytes=LARGE)
+    with spool.transaction():
+        for readings in (1, 10, 100):
+            spool.add_message("a", b"x", readings)
+        spool.note_refusal(2, NOW)
+        spool.set_aside(2, NOW + 1)
+        assert spool.remove_refused(before=NOW + 9) == 0
+        assert spool.remove_oldest(but=[1, 3]) is None
+    spool.close()
+    again = Spool(path, max_bytes=LARGE)
+    assert [message.id for message in again.messages(0, 9)] == [1, 3]
+    assert again.newest(but=[3]) == again.messages(0, 1)[0]
+    assert again.count() == Contents(waiting=101, refused=0, set_aside=10)
+    with again.transaction():
+        again.take_back()
+    assert [message.id for message in again.messages(0, 9)] == [1, 2, 3]
+    assert again.count() == Contents(waiting=111, refused=10, set_aside=0)
+    again.close()
+
+
+_VERSION_1 = (
+    "CREATE TABLE readings ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, content BLOB NOT NULL)",
+    "CREATE TABLE messages ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL,"
+    " readings INTEGER NOT NULL, refused_at REAL)",
+    "PRAGMA application_id = 1397772108",
+    "PRAGMA user_version = 1",
+    "PRAGMA journal_mode = WAL",
+    "INSERT INTO messages (topic, payload, readings) VALUES ('a', x'0102', 7)",
+)
+
+
+def test_a_spool_of_the_version_before_is_taken_over_with_all_that_is_in_it(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        for statement in _VERSION_1:
+            database.execute(statement)
+    database.close()
+    assert look(path) == Contents(waiting=7, refused=0, set_aside=0)
+    for _ in range(2):
+        spool = Spool(path, max_bytes=LARGE)
+        assert [(m.topic, m.payload, m.readings) for m in spool.messages(0, 9)] == [
+            ("a", b"\x01\x02", 7)
+        ]
+        spool.close()
+    assert look(path) == Contents(waiting=7, refused=0, set_aside=0)
+
+
+def test_a_look_changes_nothing(path: Path) -> None:
+    spool = Spool(path, max_bytes=LARGE)
+    with spool.transaction():
+        spool.add_reading("a", b"{}")
+        spool.add_message("a", b"x", 10)
+    with pytest.raises(SpoolInUse):
+        look(path)
+    spool.close()
+    before = path.read_bytes()
+    assert look(path) == Contents(waiting=11, refused=0, set_aside=0)
+    assert path.read_bytes() == before
+    path.unlink()
+    with pytest.raises(SpoolError, match="cannot use the spool"):
+        look(path)
+    assert not path.exists()
+
+
+def test_ids_are_never_used_again(spool: Spool) -> None:
+    with spool.transaction():
+        spool.add_message("a", b"", 1)
+    (first,) = spool.messages(0, 1)
+    with spool.transaction():
+        spool.remove_message(first.id)
+        spool.add_message("a", b"", 1)
+    assert spool.messages(0, 1)[0].id > first.id
+
+
+def test_a_step_that_fails_did_nothing(spool: Spool) -> None:
+    with pytest.raises(RuntimeError), spool.transaction():  # noqa: PT012
+        spool.add_message("a", b"", 1)
+        raise RuntimeError
+    assert spool.messages(0, 1) == []
+
+
+def test_what_was_committed_survives_kill(path: Path) -> None:
+    code = f"""if True:
+        import os, signal
+        from pathlib import Path
+        from device.delivery.spool import Spool
+        spool = Spool(Path({str(path)!r}), max_bytes={LARGE})
+        with spool.transaction():
+            spool.add_reading("a", b"kept")
+        spool._database.execute("BEGIN")
+        spool.add_reading("a", b"not committed")
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", code], check=False)
+    spool = Spool(path, max_bytes=LARGE)
+    assert list(spool.readings()) == [("a", b"kept")]
+    spool.close()
+
+
+def test_its_files_are_their_owners_alone(path: Path, spool: Spool) -> None:
+    with spool.transaction():
+        spool.add_reading("a", b"x")
+    files = list(path.parent.iterdir())
+    assert len(files) > 1
+    assert all(file.stat().st_mode & 0o077 == 0 for file in files)
+
+
+def _open(path: Path, answers: "multiprocessing.SimpleQueue[str]") -> None:
+    try:
+        Spool(path, max_bytes=LARGE)
+    except SpoolError as error:
+        answers.put(str(error))
+
+
+def test_one_process_at_a_time(path: Path, spool: Spool) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers: multiprocessing.SimpleQueue[str] = context.SimpleQueue()
+    process = context.Process(target=_open, args=(path, answers))
+    process.start()
+    process.join()
+    assert "in use by another process" in answers.get()
+    with pytest.raises(SpoolError, match="in use by another process"):
+        Spool(path, max_bytes=LARGE)
+    assert SpoolError.status is ExitStatus.SPOOL
+
+
+def _another_database(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE theirs (x)")
+    database.close()
+
+
+def _newer(path: Path) -> None:
+    Spool(path, max_bytes=LARGE).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 3")
+    database.close()
+
+
+def _damaged(path: Path) -> None:
+    spool = Spool(path, max_bytes=LARGE)
+    with spool.transaction():
+        for _ in range(100):
+            spool.add_message("a", b"x" * 5000, 1)
+    spool.close()
+    content = bytearray(path.read_bytes())
+    content[4096:40960] = b"\xff" * (40960 - 4096)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        pytest.param(_another_database, "another kind of database", id="another database"),
+        pytest.param(_newer, "expected a spool of version 2, got 3", id="newer"),
+        pytest.param(_damaged, "damaged or different file", id="damaged"),
+        pytest.param(
+            lambda path: path.write_bytes(b"no database" * 1000), "damaged or different", id="text"
+        ),
+    ],
+)
+def test_what_is_not_a_spool_is_named_and_left_as_it_is(
+    path: Path,
+    make: object,
+    words: str,
+) -> None:
+    make(path)  # type: ignore[operator]  # one of the functions above
+    before = path.read_bytes()
+    with pytest.raises(SpoolError, match=words) as caught:
+        Spool(path, max_bytes=LARGE)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_was_made_but_never_written_is_a_new_spool(path: Path) -> None:
+    path.touch()
+    spool = Spool(path, max_bytes=LARGE)
+    assert spool.count().waiting == 0
+    spool.close()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SpoolError, match="cannot use the spool"):
+        Spool(tmp_path / "none" / "spool.db", max_bytes=LARGE)
+
+
+def test_a_full_disk_is_said_and_changes_nothing(spool: Spool) -> None:
+    spool._database.execute("PRAGMA max_page_count = 10")
+    with pytest.raises(SpoolFull), spool.transaction():
+        spool.add_message("a", b"x" * 100_000, 1)
+    assert spool.messages(0, 1) == []
+
+
+def test_removing_gives_room_again(spool: Spool) -> None:
+    with spool.transaction():
+        for _ in range(100):
+            spool.add_message("a", b"x" * 5_000, 7)
+    before = spool.room_bytes
+    with spool.transaction():
+        assert spool.remove_oldest(but=[1, 2]) == (3, 7)
+        assert [message.id for message in spool.messages(0, 3)] == [1, 2, 4]
+        spool.remove_readings()
+    assert spool.room_bytes - before >= 4096
+    assert spool.count().waiting == 99 * 7
+
+
+def test_refused_messages_are_removed_by_their_first_refusal(spool: Spool) -> None:
+    with spool.transaction():
+        spool.add_message("a", b"", 5)
+        spool.add_message("a", b"", 6)
+        spool.note_refusal(1, NOW + 100)
+        spool.note_refusal(1, NOW + 200)
+        spool.note_refusal(2, NOW + 200)
+    with spool.transaction():
+        assert spool.remove_refused(before=NOW + 150) == 5
+    assert [message.readings for message in spool.messages(0, 9)] == [6]
+
+
+def test_a_clock_that_was_not_set_yet_does_not_make_a_refusal_old(spool: Spool) -> None:
+    with spool.transaction():
+        spool.add_message("a", b"", 5)
+        spool.note_refusal(1, 60.0)  # a minute after the device has started, in 1970
+        assert spool.remove_refused(before=NOW) == 0
+        spool.note_refusal(1, NOW)  # with the clock set
+        assert spool.remove_refused(before=NOW) == 0
+        assert spool.remove_refused(before=NOW + 1) == 5
+
+
+@pytest.mark.parametrize("make", [_another_database, _newer], ids=["another database", "newer"])
+def test_a_look_knows_what_is_not_a_spool_of_ours(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    with pytest.raises(SpoolError, match="expected a spool"):
+        look(path)
