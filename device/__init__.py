@@ -36,6 +36,9 @@ So, with Eclipse paho-mqtt::
     client.publish("dt/dev/sensor-1/telemetry", payload, qos=1).wait_for_publish()
 """
 
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -44,6 +47,17 @@ if TYPE_CHECKING:
     from device.identity import Identity
 
 __all__ = ["open"]
+
+
+def _interrupted(_number: int, _frame: object) -> None:
+    os.write(2, b"interrupted; nothing was done\n")
+    os._exit(130)
+
+
+# ``python -m device.publish`` imports this package first. Until device.cli takes over, Ctrl-C would
+# show a traceback from one of the imports. A program that imports this package is left alone.
+if sys.argv[:1] == ["-m"]:
+    signal.signal(signal.SIGINT, _interrupted)
 
 
 def open(  # noqa: A001  # as in gzip.open: it is used as device.open

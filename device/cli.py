@@ -1,34 +1,215 @@
-"""What every command does the same way: how it reports errors, interruption and progress."""
+"""What every command does the same way: options, help, output, errors and progress."""
 
+import io
+import json
+import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self, TextIO
 
 import click
 from rich import progress as rich_progress
 from rich.console import Console
 
+import contracts
 from contracts import names
 from device.errors import DeviceError, ExitStatus
+
+_CDK_JSON = Path(__file__).resolve().parent.parent / "cdk.json"
+
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+_ANY_COMMAND = (ExitStatus.OK, ExitStatus.USAGE, ExitStatus.FILE, ExitStatus.INTERRUPTED)
 
 _PLAIN_INTERVAL_SECONDS = 10.0
 
 
-class Command(click.Command):
-    """A command whose errors are one line on stderr, ``error: …``, and an ``ExitStatus``."""
+class _Program:
+    """What a command and a group of commands share when they run as a program."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as a program, on streams that survive a closed pipe."""
+        streams, interrupt = (sys.stdout, sys.stderr), signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.stdout, sys.stderr = map(_unbreakable, streams)
+        try:
+            return super().main(*args, **kwargs)  # type: ignore[misc]  # mixed into click's classes
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            sys.stdout, sys.stderr = streams
+            signal.signal(signal.SIGINT, interrupt)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Make the context; NO_COLOR turns colours off (https://no-color.org)."""
+        if os.environ.get("NO_COLOR"):
+            kwargs["color"] = False
+        return super().make_context(*args, **kwargs)  # type: ignore[misc,no-any-return]  # as above
+
+
+class Command(_Program, click.Command):
+    """A command whose errors are one line on stderr, ``error: …``, and an ``ExitStatus``.
+
+    Args:
+        examples: Command lines, printed at the end of the help text.
+        statuses: The exit statuses that the command can end with, beside 0, 2, 22 and 130.
+    """
+
+    def __init__(
+        self,
+        *args: Any,  # click's own
+        examples: Sequence[str] = (),
+        statuses: Sequence[ExitStatus] = (),
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("context_settings", HELP_OPTIONS)
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.statuses = sorted({*_ANY_COMMAND, *statuses})
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; never show a traceback for what a person can mend."""
+        """Run the command; never show a traceback for an error that a person can fix."""
         try:
             return super().invoke(ctx)
         except DeviceError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.status)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            click.echo(f"error: cannot use {error.filename}: {error.strerror}", err=True)
+            ctx.exit(ExitStatus.FILE)
         except KeyboardInterrupt:
             click.echo("interrupted; run the same command again to complete it", err=True)
             ctx.exit(ExitStatus.INTERRUPTED)
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the examples and the exit statuses."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(int(status)), status.meaning) for status in self.statuses])
+
+
+class Group(_Program, click.Group):
+    """A group of ``Command``s."""
+
+    command_class = Command
+
+
+class _ClosedPipeIsIgnored(io.RawIOBase):
+    """Bytes for a file descriptor; once its reader is gone they are dropped.
+
+    ``command | head -1`` must not stop a command half-way.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._closed_by_reader = False
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any) -> int:
+        if not self._closed_by_reader:
+            try:
+                return os.write(self._descriptor, data)
+            except BrokenPipeError:
+                self._closed_by_reader = True
+        return len(data)
+
+
+def _unbreakable(stream: TextIO) -> TextIO:
+    """The same stream, which ignores a closed pipe and escapes what its encoding lacks."""
+    try:
+        descriptor = stream.fileno()
+        stream.flush()
+    except (OSError, ValueError):  # a test's, in memory
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(_ClosedPipeIsIgnored(descriptor)),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+def environment_option(*, required: bool = True) -> Callable[[Any], Any]:
+    """The option ``--env ENV``; the function's parameter is ``environment``."""
+    return click.option(
+        "--env",
+        "environment",
+        metavar="ENV",
+        required=required,
+        callback=_environment,
+        help="Environment of cdk.json, such as dev; local is the stack on this machine.",
+    )
+
+
+def _environment(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    """Take only an environment that exists, where this machine has a cdk.json to tell."""
+    known = environments()
+    if value is None or not known or value in known:
+        return value
+    raise _NoEnvironment(
+        f"expected an environment of cdk.json ({', '.join(known)}), got {json.dumps(value)}"
+    )
+
+
+class _NoEnvironment(click.ClickException):
+    """An environment that does not exist, found while click reads the command line."""
+
+    exit_code = ExitStatus.ENVIRONMENT
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print it like every other error."""
+        click.echo(f"error: {self.message}", file=file, err=file is None)
+
+
+def environments() -> list[str]:
+    """The environments of cdk.json; none on a device, which has no such file."""
+    try:
+        return sorted(json.loads(_CDK_JSON.read_bytes())["context"]["environments"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def channel_option(text: str = "Contract of the readings.") -> Callable[[Any], Any]:
+    """The option ``--channel CHANNEL``, by default telemetry."""
+    return click.option(
+        "--channel",
+        type=click.Choice(contracts.channels()),
+        default="telemetry",
+        show_default=True,
+        help=text,
+    )
+
+
+def format_option(*formats: str, text: str = "Format of stdout.") -> Callable[[Any], Any]:
+    """The option ``--format``; the first of ``formats`` is the default."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help=text,
+    )
 
 
 def thing_name(
@@ -47,10 +228,10 @@ def customer_option(text: str) -> Callable[[Any], Any]:
 
 
 def check_customer(environment: str, thing_name: str, customer: str | None) -> None:
-    """Take only what has a topic, a client id and a policy that AWS IoT takes.
+    """Check that the customer's topic, client id and policy have names that AWS IoT takes.
 
     Raises:
-        click.UsageError: It has not.
+        click.UsageError: One of them is too long or has a character that is not allowed.
     """
     try:
         if customer is not None:
@@ -62,6 +243,25 @@ def check_customer(environment: str, thing_name: str, customer: str | None) -> N
 def say(line: str) -> None:
     """Tell a person what was done, on stderr."""
     click.echo(line, err=True)
+
+
+def echo_json(value: object) -> None:
+    """Print one JSON document on one line, which is valid in any encoding of stdout."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    click.echo(json.dumps(value, ensure_ascii=not is_utf8))
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: ``1 reading``, ``1,200 readings``, ``2 batches``."""
+    if count == 1:
+        return f"1 {noun}"
+    plural = f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+    return f"{count:,} {plural}"
+
+
+def utc(moment: datetime) -> str:
+    """A moment as every command prints it: ``2026-11-25 04:42:40Z``."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 class Progress:

@@ -1,6 +1,6 @@
-"""How the device commands fail: one line for a person, one exit status for a program.
+"""How the commands fail: one line for a person, one exit status for a program.
 
-DeviceError                 what a person can mend; carries an ExitStatus
+DeviceError                 what a person can fix; carries an ExitStatus
 ├── IdentityError           the identity's folder is missing or broken
 ├── ConnectionFailed        no MQTT connection, or it is gone for good
 │   ├── ConnectionRefused   the broker answered, and said no
@@ -14,62 +14,51 @@ DeviceError                 what a person can mend; carries an ExitStatus
 """
 
 from enum import IntEnum
+from typing import Self
 
 
 class ExitStatus(IntEnum):
-    """The exit status of every device command; 1 is left to Python, for a defect of ours.
+    """The exit status of every command; 1 is left to Python, for a defect of ours.
 
     Where several apply, the one later in this order of gravity counts: ``INVALID``,
-    ``REFUSED``, ``UNKNOWN``, then whatever ended the command early.
+    ``REFUSED``, ``UNKNOWN``, then the one that ended the command early.
+
+    Attributes:
+        meaning: For help texts.
     """
 
-    OK = 0
-    """All that was asked is done: every message acknowledged, the identity ready."""
-    USAGE = 2
-    """An option is missing, unknown or has a bad value."""
-    INVALID = 3
-    """Some readings do not fit the contract and were not sent; all others are acknowledged."""
-    REFUSED = 4
-    """The broker refused some messages."""
-    UNKNOWN = 5
-    """Some messages were neither acknowledged nor refused: they may or may not have arrived."""
-    CONNECTION_REFUSED = 6
-    """The broker refused or ended the connection: certificate, policy or client id."""
-    UNREACHABLE = 7
-    """No broker, or no AWS API, answered."""
-    IDENTITY = 8
-    """The identity's folder is missing or broken."""
-    CREDENTIALS = 9
-    """AWS credentials are missing, wrong or expired."""
-    FORBIDDEN = 10
-    """The AWS credentials do not permit an operation."""
-    NO_STACK = 11
-    """The environment's stack, or a part of it, is not deployed."""
-    ENVIRONMENT = 12
-    """The environment is unknown, or is another account's."""
-    CONFLICT = 13
-    """The thing or its certificate is in a state that only a person may change."""
-    SERVICE = 14
-    """AWS answered with an error of another kind."""
-    REGISTRATION = 15
-    """Doctor: certificate, thing and policy in AWS IoT are not as the device needs them."""
-    RULE = 16
-    """Doctor: the topic rule does not hand the device's messages on."""
-    DELIVERY = 17
-    """Doctor: Firehose does not write them to the raw bucket."""
-    PARSER = 18
-    """Doctor: what is in the raw bucket is not parsed."""
-    TABLE = 19
-    """Doctor: the table is missing, wrong, or cannot be queried."""
-    PROBE = 20
-    """Doctor: nothing is seen to be wrong, but the reading that it sent did not arrive."""
-    SPOOL = 21
-    """The spool on disk is damaged, full, or in use by another process.
+    meaning: str
 
-    Doctor: also, readings are in it that nobody sends.
-    """
-    INTERRUPTED = 130
-    """Ctrl-C."""
+    def __new__(cls, value: int, meaning: str) -> Self:
+        """Make a member from its number and its meaning."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    OK = 0, "Everything was done, or there was nothing to do."
+    USAGE = 2, "An option or an input file is missing, unknown or has a bad value."
+    INVALID = 3, "Some readings do not fit the contract and were not sent."
+    REFUSED = 4, "The broker refused some messages."
+    UNKNOWN = 5, "Some messages have no answer: they may or may not have arrived."
+    CONNECTION_REFUSED = 6, "The broker refused or ended the connection."
+    UNREACHABLE = 7, "No broker, or no AWS API, answered."
+    IDENTITY = 8, "The identity's folder is missing or damaged."
+    CREDENTIALS = 9, "AWS credentials are missing, wrong or expired."
+    FORBIDDEN = 10, "The AWS credentials do not permit an operation."
+    NO_STACK = 11, "The environment's stack, or a part of it, is not deployed."
+    ENVIRONMENT = 12, "The environment is unknown, or belongs to another account."
+    CONFLICT = 13, "The thing or its certificate is in a state that only a person may change."
+    SERVICE = 14, "AWS answered with an error of another kind."
+    REGISTRATION = 15, "Doctor: certificate, thing or policy in AWS IoT is not as it must be."
+    RULE = 16, "Doctor: the topic rule does not pass the messages on."
+    DELIVERY = 17, "Doctor: Firehose does not write the messages to the raw bucket."
+    PARSER = 18, "Doctor: the parser does not parse the raw objects."
+    TABLE = 19, "Doctor: the table is missing or wrong, or cannot be queried."
+    PROBE = 20, "Doctor: every check passed, but the reading that it sent did not arrive."
+    SPOOL = 21, "The spool is damaged, full, or in use by another process."
+    FILE = 22, "A file or folder cannot be read or written."
+    INTERRUPTED = 130, "Interrupted with Ctrl-C."
 
 
 class DeviceError(Exception):

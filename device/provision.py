@@ -33,7 +33,7 @@ from device.registry import things_table
 
 
 @click.command(cls=cli.Command)
-@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
+@cli.environment_option()
 @click.option(
     "--from",
     "table",

@@ -268,7 +268,7 @@ class Publisher:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the identity, instead of --env and --thing.",
 )
-@click.option("--channel", default="telemetry", show_default=True, help="Contract to keep to.")
+@cli.channel_option()
 @click.option("--count", type=click.IntRange(1), help="Simulated readings.  [default: 1]")
 @click.option("--seed", type=int, help="Make the simulated values repeatable.")
 @click.option(
@@ -297,14 +297,7 @@ class Publisher:
 @click.option("--check/--no-check", default=True, help="Publish only what fits the contract.")
 @click.option("--broker", is_flag=True, help="Plain topic, for subscribers; not Basic Ingest.")
 @click.option("--topic", help="Another topic altogether, to see whether the policy allows it.")
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Of the summary on stdout.",
-)
+@cli.format_option("text", "json")
 @click.pass_context
 def main(
     context: click.Context,

@@ -182,7 +182,7 @@ class _Rotation:
 
 
 @click.command(cls=cli.Command)
-@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
+@cli.environment_option()
 @cli.customer_option("Rotate the identity of this customer of THING.")
 @click.argument("thing_name", metavar="THING", callback=cli.thing_name)
 def main(environment: str, thing_name: str, *, customer: str | None) -> None:

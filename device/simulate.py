@@ -314,7 +314,7 @@ def identities_of(environment: str, things: Sequence[str]) -> list[Identity]:
 
 
 @click.command(cls=cli.Command)
-@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
+@cli.environment_option()
 @click.option(
     "--devices",
     type=click.IntRange(1, _MOST_DEVICES),
@@ -337,15 +337,8 @@ def identities_of(environment: str, things: Sequence[str]) -> list[Identity]:
     show_default=True,
     help="Seconds.",
 )
-@click.option("--channel", default="telemetry", show_default=True, help="Contract to keep to.")
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Of the report on stdout.",
-)
+@cli.channel_option()
+@cli.format_option("text", "json")
 @click.pass_context
 def main(
     context: click.Context,

@@ -17,7 +17,7 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
-from device.cli import Command
+from device import cli
 from local import stack, state
 from local.demo import run_demo
 from local.state import HOME, LOGS, ROOT, LocalError
@@ -40,7 +40,7 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, help=__doc__)
+@click.group(cls=cli.Group, context_settings=cli.HELP_OPTIONS, help=__doc__)
 def main() -> None:
     """Hold the commands."""
     # What is up must come down also when a terminal closes or a supervisor stops us.
@@ -52,7 +52,7 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-@main.command(cls=Command)
+@main.command()
 @click.option("--detach", is_flag=True, help="Return once it is up, and leave it up.")
 def up(*, detach: bool) -> None:
     """Start the emulator and deploy the stack into it."""
@@ -75,7 +75,7 @@ def _tell(running: state.State, stop: str) -> None:
     )
 
 
-@main.command(cls=Command)
+@main.command()
 @click.option("--keep", is_flag=True, help="Leave the stack up, to go on with other commands.")
 def demo(*, keep: bool) -> None:
     """Show the whole pipeline at work, and check that its sums agree."""
@@ -90,7 +90,7 @@ def demo(*, keep: bool) -> None:
         )
 
 
-@main.command(cls=Command)
+@main.command()
 @click.option("--quiet", is_flag=True, help="Say nothing.")
 def down(*, quiet: bool) -> None:
     """Stop the local stack. Its data, and the identities in certs/local, are gone then."""
@@ -99,20 +99,13 @@ def down(*, quiet: bool) -> None:
         _say("stopped" if was_up else "the local stack was not running")
 
 
-@main.command(cls=Command)
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Of the answer on stdout.",
-)
-def status(*, format_: str) -> None:
+@main.command()
+@cli.format_option("text", "json")
+def status(*, output_format: str) -> None:
     """Say whether the stack is up and where; the exit status is 1 if it is not."""
     running = stack.current()
     roles = sorted(state.running_roles())
-    if format_ == "json":
+    if output_format == "json":
         click.echo(json.dumps({"up": running is not None, **(asdict(running) if running else {})}))
     elif running is not None:
         click.echo(f"up: AWS APIs at {running.endpoint_url}, MQTT at localhost:{running.mqtt_port}")
@@ -125,7 +118,7 @@ def status(*, format_: str) -> None:
         raise SystemExit(1)
 
 
-@main.command(cls=Command)
+@main.command()
 def reset() -> None:
     """Stop the stack and remove all that it left: logs, certificates, results."""
     if HOME.exists():

@@ -140,7 +140,7 @@ def _check_active(iot: "IoTClient", claim: Identity) -> None:
 
 
 @click.command(cls=cli.Command)
-@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
+@cli.environment_option()
 @click.option("--revoke", "revoking", is_flag=True, help="Revoke and delete all of them instead.")
 @click.option("--yes", is_flag=True, help="Do not ask before revoking; for scripts.")
 def main(environment: str, *, revoking: bool, yes: bool) -> None:

@@ -180,19 +180,12 @@ def _connections(iot: "IoTClient", group: str) -> dict[str, str]:
 
 
 @click.command(cls=cli.Command)
-@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Of the list on stdout; json is one object a line.",
-)
-def main(environment: str, *, format_: str) -> None:
+@cli.environment_option()
+@cli.format_option("table", "json", text="Format of stdout; json: one object per line.")
+def main(environment: str, *, output_format: str) -> None:
     """List the things of an environment and their certificates, with what to look at."""
     found = entries(aws.session_for(environment))
-    if format_ == "json":
+    if output_format == "json":
         for entry in found:
             click.echo(json.dumps(asdict(entry)))
     else:

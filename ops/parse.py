@@ -23,7 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 import contracts
-from device.cli import Command
+from device import cli
 from telemetry_parser.batch import Parser, Result
 from telemetry_parser.limits import ObjectError
 
@@ -128,7 +128,7 @@ def _table(results: Sequence[Result]) -> Table:
     return table
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=cli.Command, help=__doc__)
 @click.argument(
     "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
@@ -147,15 +147,8 @@ def _table(results: Sequence[Result]) -> Table:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the outputs; made if it is not there.",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Of the summary on stdout; json has messages, readings (rows) and rejected.",
-)
-def main(*, files: tuple[Path, ...], contract_name: str, folder: Path, format_: str) -> None:
+@cli.format_option("table", "json")
+def main(*, files: tuple[Path, ...], contract_name: str, folder: Path, output_format: str) -> None:
     """Parse ``files`` and print a summary."""
     _check_stems(files)
     try:
@@ -175,7 +168,7 @@ def main(*, files: tuple[Path, ...], contract_name: str, folder: Path, format_: 
         except FileError as error:
             errors += 1
             click.echo(f"error: {error}", err=True)
-    if format_ == "json":
+    if output_format == "json":
         click.echo(json.dumps(_summary(results, errors), ensure_ascii=False))
     elif results:
         Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(

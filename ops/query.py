@@ -24,11 +24,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-import contracts
 from contracts import names
+from device import cli
 from device.aws import AwsEnvironment, explained, session_for
-from device.cli import Command
-from device.errors import AwsError, ExitStatus
+from device.errors import AwsError
 
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_athena import AthenaClient
@@ -182,20 +181,13 @@ def _printable(value: str | None) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=cli.Command, help=__doc__)
 @click.argument("sql", required=False)
-@click.option("--env", "environment", metavar="ENV", help="Environment, as in cdk.json.")
+@cli.environment_option(required=False)
 @click.option("--named", type=click.Choice(sorted(NAMED)), help="Run a query of --list.")
-@click.option("--channel", default="telemetry", show_default=True, help="Table that --named asks.")
+@cli.channel_option("Contract whose table --named asks.")
 @click.option("--list", "list_", is_flag=True, help="List the named queries and end.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="Of the answer on stdout; json is one object a line.",
-)
+@cli.format_option("table", "csv", "json", text="Format of stdout; json: one object per line.")
 def main(
     sql: str | None,
     *,
@@ -203,7 +195,7 @@ def main(
     named: str | None,
     channel: str,
     list_: bool,
-    format_: str,
+    output_format: str,
 ) -> None:
     """Run one query and print its answer."""
     if list_:
@@ -216,12 +208,12 @@ def main(
         raise click.UsageError("expected --env ENV")
     if named is not None:
         yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
-        sql = NAMED[named][1].format(table=_checked(channel), yesterday=yesterday)
+        sql = NAMED[named][1].format(table=channel, yesterday=yesterday)
     answer = run(session_for(environment), sql or "")
-    if format_ == "json":
+    if output_format == "json":
         for record in answer.records():
             click.echo(json.dumps(record, ensure_ascii=False, default=str))
-    elif format_ == "csv":
+    elif output_format == "csv":
         _write_csv(answer.columns, answer.rows)
     elif answer.columns:
         click.echo(table_text(answer, None if sys.stdout.isatty() else 10_000))
@@ -230,15 +222,6 @@ def main(
         f"{answer.seconds:.1f} s",
         err=True,
     )
-
-
-def _checked(channel: str) -> str:
-    if channel not in contracts.channels():
-        raise AwsError(
-            f"expected a channel ({', '.join(contracts.channels())}), got {channel!r}",
-            ExitStatus.USAGE,
-        )
-    return channel
 
 
 def _write_csv(columns: Sequence[Column], rows: Sequence[Sequence[str | None]]) -> None:

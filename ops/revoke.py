@@ -163,7 +163,7 @@ _NOT_CONNECTED = "ResourceNotFoundException"
 
 
 @click.command(cls=cli.Command)
-@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
+@cli.environment_option()
 @click.option("--delete", is_flag=True, help="Delete the certificates and the thing, too.")
 @click.option("--yes", is_flag=True, help="Do not ask; for scripts.")
 @cli.customer_option("Only this customer of THING; the thing and its others stay.")

@@ -5,7 +5,6 @@ from dataclasses import asdict
 
 import click
 
-import contracts
 from device import aws, cli
 from device.errors import ExitStatus
 from device.identity import PROJECT_ROOT
@@ -39,28 +38,15 @@ def stages(*, connect: bool, send: bool) -> tuple[Stage, ...]:
 
 
 @click.command(cls=cli.Command)
-@click.option("--env", "environment", required=True, help="Environment of cdk.json: dev, local, …")
-@click.option(
-    "--channel",
-    type=click.Choice(contracts.channels()),
-    default=contracts.channels()[0],
-    show_default=True,
-    help="Contract of the messages.",
-)
+@cli.environment_option()
+@cli.channel_option("Contract of the messages.")
 @click.option("--send", is_flag=True, help="Publish one reading and follow it to its row.")
 @click.option(
     "--no-connect",
     is_flag=True,
     help="Do not connect: a publisher at work with this identity goes on undisturbed.",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Of the report on stdout; json is one object a line.",
-)
+@cli.format_option("text", "json", text="Format of stdout; json: one object per line.")
 @cli.customer_option("Look at this customer's identity and messages.")
 @click.argument("thing_name", metavar="THING", callback=cli.thing_name)
 def main(
@@ -70,7 +56,7 @@ def main(
     channel: str,
     send: bool,
     no_connect: bool,
-    format_: str,
+    output_format: str,
     customer: str | None,
 ) -> None:
     """Find out why THING's messages do not appear.
@@ -88,10 +74,10 @@ def main(
     chosen = stages(connect=not no_connect, send=send)
     findings = []
     for finding in examine(context, chosen):
-        click.echo(_json(finding) if format_ == "json" else _text(finding))
+        click.echo(_json(finding) if output_format == "json" else _text(finding))
         findings.append(finding)
     failed = [finding for finding in findings if finding.outcome is Outcome.FAILED]
-    if format_ == "text":
+    if output_format == "text":
         click.echo(_conclusion(findings, failed, sent=send))
     if failed:
         raise SystemExit(next(s.status for s in chosen if s.name == failed[0].stage))

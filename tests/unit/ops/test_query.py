@@ -75,7 +75,7 @@ def test_a_channel_that_has_no_table_is_refused(channel: str) -> None:
     arguments = ["--named", "latest", "--env", "local", "--channel", channel]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert "expected a channel (telemetry)" in result.output
+    assert "is not 'telemetry'" in result.output
 
 
 def test_an_unknown_environment_is_one_line() -> None:

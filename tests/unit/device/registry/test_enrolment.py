@@ -407,7 +407,7 @@ def test_a_claim_that_was_revoked_elsewhere_is_told_of(tmp_path: Path, iot: Fake
     claim.make(opened, lambda _: None)  # as it is
     for record in iot.certificates.values():
         record["status"] = "REVOKED"
-    with pytest.raises(AwsError, match="got REVOKED; run python -m ops.claim") as caught:
+    with pytest.raises(AwsError, match=r"got REVOKED; run python -m ops\.claim") as caught:
         claim.make(opened, lambda _: None)
     assert caught.value.status is ExitStatus.CONFLICT
 

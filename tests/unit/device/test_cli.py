@@ -1,0 +1,85 @@
+"""What every command does the same way, run as real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# A command that reports ten lines on each stream and then does something that can be seen.
+_WORK = """
+import sys, click
+from pathlib import Path
+from device import cli
+@click.command(cls=cli.Command)
+@click.argument("done")
+def main(done):
+    for number in range(10):
+        cli.say(f"step {number} \N{CHECK MARK}")
+        cli.echo_json({"text": "caf\N{LATIN SMALL LETTER E WITH ACUTE}"})
+    click.secho("red", fg="red", color=None)
+    Path(done).write_text("done")
+main()
+"""
+
+
+def start(*arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_goes_away_does_not_stop_the_work(stream: str, tmp_path: Path) -> None:
+    process = start("-c", _WORK, str(tmp_path / "done"))
+    getattr(process, stream).close()
+    other = process.stderr if stream == "stdout" else process.stdout
+    assert other is not None
+    assert b"Traceback" not in other.read()
+    other.close()
+    assert process.wait(30) == 0
+    assert (tmp_path / "done").read_text() == "done"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_output_fits_any_encoding_of_the_terminal(encoding: str, tmp_path: Path) -> None:
+    process = start("-c", _WORK, str(tmp_path / "done"), PYTHONIOENCODING=encoding)
+    out, error = process.communicate(timeout=30)
+    assert process.returncode == 0, error
+    assert b"Traceback" not in error
+    assert "café" in json.loads(out.splitlines()[0].decode(encoding))["text"]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    process = start("-c", _WORK, str(tmp_path / "none" / "done"))
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 22
+    assert error.splitlines()[-1].startswith(b"error: cannot use ")
+    assert b"Traceback" not in error
+
+
+@pytest.mark.parametrize("module", ["device.publish", "ops.query", "local"])
+def test_ctrl_c_while_a_command_is_imported_shows_no_traceback(module: str) -> None:
+    statuses = []
+    for milliseconds in (20, 60, 120, 250, 500):
+        process = start("-X", "importtime", "-m", module, "--help")
+        assert process.stderr is not None
+        # Before this line the interpreter itself is starting, which shows its own traceback.
+        while (line := process.stderr.readline()) and line.split()[-2:] != [b"|", b"device"]:
+            pass
+        time.sleep(milliseconds / 1000)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+        assert b"Traceback" not in error, error[-2000:]
+        statuses.append(process.returncode)
+    assert 130 in statuses
