@@ -70,7 +70,6 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     max_linger_seconds: float = 10.0,
     max_spool_bytes: int = 256 * 1024 * 1024,
     when_full: Literal["refuse", "drop_oldest"] = "refuse",
-    retry_set_aside: bool = False,
 ) -> "Sink":
     """Open a place to put a device's readings, that sends them while they come.
 
@@ -78,8 +77,8 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     acknowledged it: it survives ``kill -9``, power failures and outages, and goes out with the
     next run if need be. It arrives at least once; if more often, with the same ``reading_id``.
 
-    A message over which the broker ends the connection, again and again while it takes others, is
-    set aside: it stays on disk and is counted, and the others go on.
+    A message that the broker refuses, or that repeatedly makes it disconnect, stays on disk for a
+    week and is sent again now and then; the others go on meanwhile.
 
     This returns at once; connecting goes on in the background, and again after every loss. Close
     the sink, or use it as a context manager, which sends everything and waits for the answers.
@@ -93,9 +92,8 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
         max_linger_seconds: How long a reading may wait for others to fill its message.
         max_spool_bytes: How large the spool may grow, at least 64 KiB.
         when_full: What then happens: ``"refuse"`` the new reading with ``SpoolFull``, or
-            ``"drop_oldest"`` message that is neither on its way nor set aside, which
-            ``totals().dropped`` counts.
-        retry_set_aside: Send again what an earlier run has set aside.
+            ``"drop_oldest"`` message that is not on its way, which ``totals().dropped``
+            counts.
 
     Raises:
         IdentityError: The identity is missing or broken.
@@ -131,5 +129,4 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
         pack=pack,
         max_linger_seconds=max_linger_seconds,
         when_full=when_full,
-        retry_set_aside=retry_set_aside,
     )

@@ -8,10 +8,9 @@ one JSON object, or not checked, is a message as it is.
 
 A broker that cannot be reached, or is lost, does not stop the taking; what could not be sent goes
 out with the next run. When the broker says no to this device, it stops at once. Messages that it
-refuses stay in the spool for a week, for the policy to be mended, and hold up nothing. A message
-over which the broker ends the connection, again and again while it takes others, is set aside in
-the spool: the others go on, and ``--retry-set-aside`` sends it again. A spool that is full is
-waited for. ``--topic`` is a trial, and does without the spool.
+refuses stay in the spool for a week, until the policy is fixed, and hold up nothing. The same goes
+for messages that repeatedly make it disconnect. A spool that is full is waited for. ``--topic`` is
+a trial, and does without the spool.
 
 The summary on stdout counts readings: acknowledged (the broker has them), refused (it does not),
 or unknown (the answer is missing; sent again, they may arrive twice).
@@ -64,9 +63,6 @@ class Summary:
         acknowledged: The broker has them.
         refused: The broker does not have them, and said why.
         unknown: No answer; the broker may or may not have them.
-        set_aside: The broker ended the connection over them; they stay in the spool, and are not
-            sent again unless asked for.
-        set_aside_earlier: The same, in an earlier run.
         invalid: Not taken, since they do not fit the contract.
         spooled: Left in the spool for the next run, the refused and unknown ones among them.
         dropped: Refused for so long that they were given up.
@@ -82,8 +78,6 @@ class Summary:
     acknowledged: int = 0
     refused: int = 0
     unknown: int = 0
-    set_aside: int = 0
-    set_aside_earlier: int = 0
     invalid: int = 0
     spooled: int = 0
     dropped: int = 0
@@ -96,7 +90,7 @@ class Summary:
         """The gravest of what happened to the readings."""
         if self.spooled > self.refused:
             return ExitStatus.UNKNOWN
-        if self.refused or self.set_aside:
+        if self.refused:
             return ExitStatus.REFUSED
         return ExitStatus.INVALID if self.invalid else ExitStatus.OK
 
@@ -105,8 +99,6 @@ class Summary:
             f"published {self.published}: {self.acknowledged} acknowledged, "
             f"{self.refused} refused, {self.unknown} unknown"
         )
-        if self.set_aside:
-            text += f", {self.set_aside} set aside"
         return f"{text}; {self.invalid} invalid, not published" if self.invalid else text
 
     def cost(self) -> str:
@@ -252,7 +244,7 @@ class Publisher:
                 return
             if self._sink.trouble is not None and not self._sink.was_connected:
                 return
-            so_many = so_far.acknowledged + so_far.set_aside
+            so_many = so_far.acknowledged + so_far.refused
             if so_many > answered and not self._result.interrupted:
                 end, answered = time.monotonic() + seconds, so_many
         self._progress(self._summary())
@@ -293,7 +285,6 @@ class Publisher:
     show_default=True,
     help="Seconds that a reading waits for others to fill its message.",
 )
-@click.option("--retry-set-aside", is_flag=True, help="Send what an earlier run has set aside.")
 @click.option("--check/--no-check", default=True, help="Publish only what fits the contract.")
 @click.option("--broker", is_flag=True, help="Plain topic, for subscribers; not Basic Ingest.")
 @click.option("--topic", help="Another topic altogether, to see whether the policy allows it.")
@@ -315,7 +306,6 @@ def main(
     rate: float | None,
     pack: bool,
     max_linger_seconds: float,
-    retry_set_aside: bool,
     check: bool,  # click passes options by name
     broker: bool,
     topic: str | None,
@@ -366,7 +356,6 @@ def main(
             check=False,
             pack=pack,
             max_linger_seconds=max_linger_seconds,
-            retry_set_aside=retry_set_aside,
         )
     if earlier := sink.totals().earlier:
         click.echo(f"sending {_counted(earlier, 'reading')} of an earlier run too", err=True)
@@ -426,12 +415,6 @@ def _report(result: Result, output_format: str, *, kept: bool) -> None:
         click.echo("interrupted; the rest was not published", err=True)
     if summary.dropped:
         click.echo(f"{_counted(summary.dropped, 'reading')} refused for a week: dropped", err=True)
-    if aside := summary.set_aside + summary.set_aside_earlier:
-        click.echo(
-            f"{_counted(aside, 'reading')} set aside in the spool; "
-            "--retry-set-aside sends them again",
-            err=True,
-        )
     if summary.spooled and kept:
         click.echo(
             f"{_counted(summary.spooled, 'reading')} in the spool; the next run sends them",

@@ -7,7 +7,6 @@ every reading that came during the step before. The second keeps the device conn
 """
 
 import contextlib
-import json
 import random
 import threading
 import time
@@ -31,6 +30,7 @@ from device.errors import (
     Unreachable,
 )
 from device.readings.check import ReadingCheck, ReadingError
+from device.readings.encoding import encode
 
 WhenFull = Literal["refuse", "drop_oldest"]
 
@@ -84,12 +84,9 @@ class Totals:
         acknowledged: The broker has them; they left the spool.
         refused: The broker refuses them for now; they stay in the spool.
         unknown: No answer yet; they stay in the spool.
-        set_aside: The broker ended each connection over their messages; they stay in the spool,
-            and are sent again only when a sink is opened to ``retry_set_aside``.
-        set_aside_earlier: The same, in an earlier run.
         dropped: Removed without an acknowledgement: the oldest of a full spool, or refused for
             longer than ``REFUSED_KEPT_SECONDS``.
-        spooled: In the spool now, to be sent; not what is set aside.
+        spooled: In the spool now.
         messages: Messages that were acknowledged.
         units: Metering units of these (see ``device.delivery.prices``).
         cost_usd: What these cost up to the raw bucket.
@@ -102,8 +99,6 @@ class Totals:
     acknowledged: int = 0
     refused: int = 0
     unknown: int = 0
-    set_aside: int = 0
-    set_aside_earlier: int = 0
     dropped: int = 0
     spooled: int = 0
     messages: int = 0
@@ -131,7 +126,6 @@ class Sink:
         pack: Several readings to a message; otherwise each is one.
         max_linger_seconds: How long a reading waits for others to fill its message.
         when_full: See ``device.open``.
-        retry_set_aside: See ``device.open``.
         clock: Seconds since the Unix epoch.
 
     Raises:
@@ -148,7 +142,6 @@ class Sink:
         pack: bool,
         max_linger_seconds: float,
         when_full: WhenFull,
-        retry_set_aside: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not max_linger_seconds >= 0:  # as NaN is not
@@ -197,7 +190,7 @@ class Sink:
 
         self._disconnect = threading.Event()
         try:
-            self._adopt(retry_set_aside=retry_set_aside)
+            self._adopt()
         except BaseException:
             spool.close()
             raise
@@ -223,13 +216,16 @@ class Sink:
     def put(self, reading: Mapping[str, Any]) -> None:
         """Take ``reading``; when this returns, it is on disk.
 
+        One reading per call: a list of readings is refused.
+
         Raises:
-            ReadingError: It does not fit the contract, or is longer than a message may be.
+            ReadingError: It is not a mapping, holds what JSON does not have (NaN, a Decimal, bytes,
+                a set, half a surrogate pair, itself), does not fit the contract, or is longer than
+                a message may be. It was not taken.
             SpoolFull: There is no room, and ``when_full`` is ``"refuse"``.
             SpoolError: The spool cannot be written, or the sink is closed.
         """
-        text = json.dumps(reading, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        content = text.encode()
+        content = encode(reading)
         if self._check is not None:
             self._check.check(content)
         self.put_content(content)
@@ -276,8 +272,8 @@ class Sink:
         """Send everything now, full messages or not, and wait for the answers.
 
         Returns:
-            Whether the broker has acknowledged all of it. Otherwise time is up, the broker refuses
-            some, or some was set aside; all of that stays in the spool.
+            Whether the broker has acknowledged all of it. Otherwise time is up, or the broker
+            refuses some; all of that stays in the spool.
 
         Raises:
             DeviceError: The broker does not let this device connect; see ``failure``.
@@ -300,7 +296,7 @@ class Sink:
                 raise self._broken
             if self._failure is not None and self._totals.spooled:
                 raise self._failure
-            return self._totals.spooled == self._totals.set_aside == 0
+            return self._totals.spooled == 0
 
     def close(self, timeout_seconds: float = mqtt.ACKNOWLEDGEMENT_TIMEOUT_SECONDS + 1.0) -> None:
         """Flush, disconnect and release the spool; what is left in it goes out with the next run.
@@ -372,12 +368,10 @@ class Sink:
 
     # The thread that works.
 
-    def _adopt(self, *, retry_set_aside: bool) -> None:
+    def _adopt(self) -> None:
         """Take over what an earlier run left; its readings have waited long enough."""
         spool = self._spool
         with spool.transaction():
-            if retry_set_aside:
-                spool.take_back()
             self._totals.dropped = spool.remove_refused(self._clock() - REFUSED_KEPT_SECONDS)
             packers: dict[str, Packer] = {}
             for topic, content in list(spool.readings()):
@@ -388,7 +382,6 @@ class Sink:
             spool.remove_readings()
         contents = spool.count()
         self._totals.earlier = self._totals.spooled = contents.waiting
-        self._totals.set_aside_earlier = contents.set_aside
         self._room_bytes = spool.room_bytes
 
     def _work(self) -> None:
@@ -454,7 +447,7 @@ class Sink:
         # What the broker has may be sent again after a power failure; all else must be on disk.
         with spool.transaction(durable=bool(entries or aside) or packs):
             for message in aside:
-                spool.set_aside(message.id, self._clock())
+                spool.note_refusal(message.id, self._clock())
             for message, delivery in answers:
                 if delivery.outcome is Outcome.ACKNOWLEDGED:
                     spool.remove_message(message.id)
@@ -471,12 +464,8 @@ class Sink:
             for message, delivery in answers:
                 self._count(message, delivery)
             for message in aside:
-                self._unanswered.pop(message.id, None)
-                self._totals.set_aside += message.readings
-                self._totals.spooled -= message.readings
-                self._reasons["set aside: the broker ends the connection over them"] += (
-                    message.readings
-                )
+                self._refused[message.id] = self._unanswered.pop(message.id, message.readings)
+                self._reasons["refused: the broker ends the connection"] += message.readings
             for message_id, readings in dropped.items():
                 self._unanswered.pop(message_id, None)
                 self._refused.pop(message_id, None)

@@ -23,7 +23,8 @@ MIN_BYTES = 64 * 1024
 _CLOCK_IS_SET = 1_767_225_600
 
 _APPLICATION_ID = 0x5350_4F4C  # "SPOL"; https://www.sqlite.org/pragma.html#pragma_application_id
-_VERSION = 2
+# Version 2 has one more column, which is not used any more.
+_NEWEST_VERSION = 2
 
 # AUTOINCREMENT: an id is never used again, so ids are the order of all messages there ever were.
 _SCHEMA = (
@@ -31,13 +32,9 @@ _SCHEMA = (
     " id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, content BLOB NOT NULL)",
     "CREATE TABLE messages ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL,"
-    " readings INTEGER NOT NULL, refused_at REAL, set_aside_at REAL)",
+    " readings INTEGER NOT NULL, refused_at REAL)",
     f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {_VERSION}",
-)
-_FROM_VERSION_1 = (
-    "ALTER TABLE messages ADD COLUMN set_aside_at REAL",
-    f"PRAGMA user_version = {_VERSION}",
+    "PRAGMA user_version = 1",
 )
 
 
@@ -58,12 +55,10 @@ class Contents:
     Attributes:
         waiting: To be sent.
         refused: Of these, the ones that the broker has refused.
-        set_aside: Not to be sent.
     """
 
     waiting: int
     refused: int
-    set_aside: int
 
 
 class Spool:
@@ -97,14 +92,14 @@ class Spool:
         database = self._database
         # One process at a time: the lock is held from the first statement to the end.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        tables, version = _format(database, self._name)
+        is_new = _is_new(database, self._name)
         (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         database.execute("PRAGMA journal_mode = WAL")
         # The lock is taken now, not with the first reading.
         database.execute("BEGIN EXCLUSIVE")
-        for statement in _SCHEMA if not tables else _FROM_VERSION_1 if version == 1 else ():
+        for statement in _SCHEMA if is_new else ():
             database.execute(statement)
         database.execute("COMMIT")
         self._page_bytes = self._pragma("page_size")
@@ -170,8 +165,7 @@ class Spool:
     def messages(self, after: int, limit: int) -> list[Message]:
         """The oldest messages whose id is greater than ``after``, in order."""
         rows = self._database.execute(
-            "SELECT id, topic, payload, readings FROM messages"
-            " WHERE id > ? AND set_aside_at IS NULL ORDER BY id LIMIT ?",
+            "SELECT id, topic, payload, readings FROM messages WHERE id > ? ORDER BY id LIMIT ?",
             (after, limit),
         )
         return [Message(*row) for row in rows]
@@ -179,20 +173,10 @@ class Spool:
     def newest(self, but: Collection[int]) -> Message | None:
         """The newest message whose id is not in ``but``; None: there is none."""
         row = self._database.execute(
-            "SELECT id, topic, payload, readings FROM messages WHERE set_aside_at IS NULL"
-            f" AND id NOT IN ({_listed(but)}) ORDER BY id DESC LIMIT 1"
+            "SELECT id, topic, payload, readings FROM messages"
+            f" WHERE id NOT IN ({_listed(but)}) ORDER BY id DESC LIMIT 1"
         ).fetchone()
         return None if row is None else Message(*row)
-
-    def set_aside(self, message_id: int, now: float) -> None:
-        """Keep a message, but do not give it out any more."""
-        self._database.execute(
-            "UPDATE messages SET set_aside_at = ? WHERE id = ?", (now, message_id)
-        )
-
-    def take_back(self) -> None:
-        """Give out again, in their old places, all messages that were set aside."""
-        self._database.execute("UPDATE messages SET set_aside_at = NULL")
 
     def remove_message(self, message_id: int) -> None:
         """Remove a message: the broker has it."""
@@ -214,7 +198,7 @@ class Spool:
         """Remove messages first refused before that time; return how many readings were in them."""
         rows = self._database.execute(
             f"DELETE FROM messages WHERE refused_at < ? AND refused_at >= {_CLOCK_IS_SET}"
-            " AND set_aside_at IS NULL RETURNING readings",
+            " RETURNING readings",
             (before,),
         )
         return sum(readings for (readings,) in rows)
@@ -227,7 +211,7 @@ class Spool:
         """
         row: tuple[int, int] | None = self._database.execute(
             "DELETE FROM messages WHERE id = (SELECT min(id) FROM messages"
-            f" WHERE set_aside_at IS NULL AND id NOT IN ({_listed(but)})) RETURNING id, readings"
+            f" WHERE id NOT IN ({_listed(but)})) RETURNING id, readings"
         ).fetchone()
         return row
 
@@ -250,14 +234,13 @@ def look(path: Path) -> Contents:
         uri = f"{path.absolute().as_uri()}?mode=ro"
         database = sqlite3.connect(uri, uri=True, timeout=0)
         try:
-            tables, _ = _format(database, str(path))
-            return _count(database) if tables else Contents(0, 0, 0)
+            return Contents(0, 0) if _is_new(database, str(path)) else _count(database)
         finally:
             database.close()
 
 
-def _format(database: sqlite3.Connection, name: str) -> tuple[int, int]:
-    """How many tables it has, none if it is new, and its version, which is one that we know."""
+def _is_new(database: sqlite3.Connection, name: str) -> bool:
+    """Whether it has no tables yet; if it has, they are those of a spool that this code reads."""
     (application_id,) = database.execute("PRAGMA application_id").fetchone()
     (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id != _APPLICATION_ID and (application_id or tables):
@@ -266,23 +249,18 @@ def _format(database: sqlite3.Connection, name: str) -> tuple[int, int]:
             "move it away and run this again"
         )
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version > _VERSION:
+    if version > _NEWEST_VERSION:
         raise SpoolError(
-            f"expected a spool of version {_VERSION}, got {version} in {name}: a newer "
-            "release of this program has made it; use that one, or move the file away"
+            f"expected a spool of version {_NEWEST_VERSION} at most, got {version} in {name}: a "
+            "newer release of this program has made it; use that one, or move the file away"
         )
-    return tables, version
+    return not tables
 
 
 def _count(database: sqlite3.Connection) -> Contents:
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    set_aside_at = "set_aside_at" if version > 1 else "NULL"
     row = database.execute(
-        "SELECT coalesce(sum(readings) FILTER (WHERE aside IS NULL), 0)"
-        " + (SELECT count(*) FROM readings),"
-        " coalesce(sum(readings) FILTER (WHERE aside IS NULL AND refused_at NOTNULL), 0),"
-        " coalesce(sum(readings) FILTER (WHERE aside NOTNULL), 0)"
-        f" FROM (SELECT readings, refused_at, {set_aside_at} AS aside FROM messages)"
+        "SELECT coalesce(sum(readings), 0) + (SELECT count(*) FROM readings),"
+        " coalesce(sum(readings) FILTER (WHERE refused_at NOTNULL), 0) FROM messages"
     ).fetchone()
     return Contents(*row)
 

@@ -327,12 +327,6 @@ def spool(context: Context) -> str:
         raise Failed(
             f"{contents.waiting} readings of an earlier run are still here{refused}", publish
         )
-    if contents.set_aside:
-        raise Failed(
-            f"{contents.set_aside} readings are set aside: the broker ended the connection over "
-            "them",
-            f"{publish} --retry-set-aside, if that has been mended",
-        )
     return "empty"
 
 

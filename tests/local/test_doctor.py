@@ -293,15 +293,13 @@ def policy_denies_client_id(
 
 
 @contextmanager
-def in_spool(patient: Identity, *, set_aside: bool) -> Iterator[None]:
+def in_spool(patient: Identity) -> Iterator[None]:
     """Readings that a publisher has left."""
     path = patient.spool_path
     path.parent.mkdir(exist_ok=True)
     spool = Spool(path, max_bytes=1 << 20)
     with spool.transaction():
         spool.add_message("a/topic", b"{}", 3)
-        if set_aside:
-            spool.set_aside(spool.messages(0, 1)[0].id, 0.0)
     spool.close()
     try:
         yield
@@ -311,11 +309,7 @@ def in_spool(patient: Identity, *, set_aside: bool) -> Iterator[None]:
 
 
 def unsent(_lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
-    return in_spool(patient, set_aside=False)
-
-
-def set_aside(_lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
-    return in_spool(patient, set_aside=True)
+    return in_spool(patient)
 
 
 def policy_denies_proof(lake: Lake, patient: Identity) -> contextlib.AbstractContextManager[None]:
@@ -604,7 +598,6 @@ STATUSES = {
         (policy_denies_topic, "registration · topic"),
         (policy_denies_proof, "broker · publish"),
         (unsent, "spool · readings"),
-        (set_aside, "spool · readings"),
         (rule_deleted, "rule · exists"),
         (rule_disabled, "rule · enabled"),
         (rule_on_another_topic, "rule · filter"),

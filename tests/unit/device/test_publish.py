@@ -294,28 +294,6 @@ def test_a_trial_of_another_topic_leaves_nothing_behind(command: Callable[..., R
     assert len(broker.sent) == 1
 
 
-def test_readings_set_aside_in_an_earlier_run_are_told_and_sent_on_request(
-    command: Callable[..., Result], folder: Path
-) -> None:
-    command(broker=FakeConnection())
-    spool = Spool(folder / "spool" / "spool.db", max_bytes=1 << 24)
-    with spool.transaction():
-        spool.add_message("a/topic", b"poison", 3)
-        spool.set_aside(spool.messages(0, 1)[0].id, 0.0)
-    spool.close()
-    broker = FakeConnection()
-    result = command("--format", "json", broker=broker)
-    assert result.exit_code == ExitStatus.OK
-    assert result.stderr == (
-        "3 readings set aside in the spool; --retry-set-aside sends them again\n"
-    )
-    assert (summary(result)["set_aside"], summary(result)["set_aside_earlier"]) == (0, 3)
-    assert len(broker.sent) == 1
-    again = command("--retry-set-aside", "--format", "json", broker=broker)
-    assert (summary(again)["earlier"], summary(again)["acknowledged"]) == (3, 4)
-    assert ("a/topic", b"poison") in broker.sent
-
-
 def test_an_empty_file_sends_what_is_left_and_nothing_more(command: Callable[..., Result]) -> None:
     command("--count", "3", broker=FakeConnection(REFUSED))
     broker = FakeConnection()

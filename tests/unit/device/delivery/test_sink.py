@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,31 @@ def test_put_checks_the_contract(tmp_path: Path) -> None:
     assert json.loads(broker.sent[0][1]) == [GOOD] or json.loads(broker.sent[0][1]) == GOOD
 
 
+@pytest.mark.parametrize("check", [ReadingCheck(contracts.load("telemetry")), None])
+@pytest.mark.parametrize(
+    "reading",
+    [
+        {**GOOD, "temperature": math.nan},
+        {**GOOD, "temperature": Decimal(21)},
+        {**GOOD, "extra": "\ud800"},
+        {**GOOD, "extra": {1}},
+        {**GOOD, "extra": b"x"},
+        [GOOD, GOOD],
+        None,
+    ],
+)
+def test_what_is_not_one_reading_in_json_is_refused_and_nothing_of_it_is_taken(
+    tmp_path: Path, reading: Any, check: ReadingCheck | None
+) -> None:
+    broker = FakeConnection()
+    with make(tmp_path, broker, check=check) as taking:
+        with pytest.raises(ReadingError):
+            taking.put(reading)
+        taking.put(GOOD)
+        assert taking.totals().taken == 1
+    assert [json.loads(payload) for _, payload in broker.sent] == [GOOD]
+
+
 def test_nothing_can_be_put_after_close(tmp_path: Path) -> None:
     taking = make(tmp_path, FakeConnection())
     taking.close()
@@ -351,7 +377,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param({0, 5, 6, 30, 38}, id="here and there"),
     ],
 )
-def test_a_message_over_which_the_broker_hangs_up_is_set_aside_and_the_others_go_on(
+def test_a_message_over_which_the_broker_hangs_up_is_refused_and_the_others_go_on(
     tmp_path: Path, poison: set[int]
 ) -> None:
     broker = Broker(poison.__contains__)
@@ -361,20 +387,13 @@ def test_a_message_over_which_the_broker_hangs_up_is_set_aside_and_the_others_go
         assert not taking.flush(30)
         totals = taking.totals()
     assert sorted(broker.acknowledged) == sorted(set(range(40)) - poison)
-    assert (totals.set_aside, totals.acknowledged) == (len(poison), 40 - len(poison))
-    assert (totals.spooled, totals.unknown, totals.refused) == (0, 0, 0)
+    assert (totals.refused, totals.acknowledged) == (len(poison), 40 - len(poison))
+    assert (totals.spooled, totals.unknown) == (len(poison), 0)
     assert totals.published == totals.taken == 40
-    reason = "set aside: the broker ends the connection over them"
-    assert taking.reasons()[reason] == len(poison)
-    # It is on disk, and left alone, until someone asks for it.
-    broker.sent.clear()
-    with make(tmp_path, broker.connect, pack=False) as taking:
-        assert taking.totals().set_aside_earlier == len(poison)
-        taking.put_content(numbered(99))
-        assert taking.flush(10)
-    assert broker.sent == [99]
+    assert taking.reasons()["refused: the broker ends the connection"] == len(poison)
+    # It is on disk, and the next run sends it again.
     broker = Broker(lambda _: False)
-    with make(tmp_path, broker.connect, pack=False, retry_set_aside=True) as taking:
+    with make(tmp_path, broker.connect, pack=False) as taking:
         assert taking.flush(10)
         assert taking.totals().acknowledged == taking.totals().earlier == len(poison)
     assert broker.acknowledged == sorted(poison)
@@ -390,7 +409,7 @@ def test_a_broker_that_hangs_up_over_everything_makes_no_message_guilty(tmp_path
     assert isinstance(taking.failure, ConnectionDropped)
     with pytest.raises(ConnectionDropped):
         taking.close()
-    assert (taking.totals().set_aside, taking.totals().spooled) == (0, 20)
+    assert (taking.totals().refused, taking.totals().spooled) == (0, 20)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -414,16 +433,16 @@ def test_a_message_is_guilty_only_when_another_one_is_acknowledged(tmp_path: Pat
     wait_until(lambda: taking.failure)
     with pytest.raises(ConnectionDropped):
         taking.close()
-    assert (taking.totals().set_aside, taking.totals().spooled) == (0, 1)
+    assert (taking.totals().refused, taking.totals().spooled) == (0, 1)
     with make(tmp_path, broker.connect, pack=False) as taking:
         taking.put_content(numbered(1))
         assert not taking.flush(10)
-        assert (taking.totals().set_aside, taking.totals().spooled) == (1, 0)
+        assert (taking.totals().refused, taking.totals().spooled) == (1, 1)
     assert broker.acknowledged == [1]
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_packed_message_is_set_aside_whole_and_every_reading_of_it_counted(
+def test_a_packed_message_is_refused_whole_and_every_reading_of_it_counted(
     tmp_path: Path,
 ) -> None:
     broker = Broker(lambda first: first == 0)
@@ -431,7 +450,7 @@ def test_a_packed_message_is_set_aside_whole_and_every_reading_of_it_counted(
         taking.put_content(b"[" + numbered(0) + b"]", whole=True)
         taking.put_content(numbered(1))
         assert not taking.flush(10)
-        assert taking.totals().set_aside == 1
+        assert taking.totals().refused == 1
         assert taking.totals().acknowledged == 1
 
 
@@ -609,7 +628,7 @@ class World:
     def drain(self) -> None:
         """One more run in which nothing goes wrong."""
         self._crash_files()
-        self.restart(delivers=True, retry_set_aside=True)
+        self.restart(delivers=True)
         self.sink._connection = self  # type: ignore[assignment]  # enough
         self.sink._flushing = 1
         for _ in range(1000):
