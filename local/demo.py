@@ -26,7 +26,8 @@ from device.readings.simulator import Simulator
 from device.registry.registration import provision
 from local import stack
 from local.state import ENVIRONMENT, HOME, ROOT, LocalError, write_privately
-from ops.query import Answer, run, table_text
+from ops.athena import Answer, run
+from ops.tables import table_text
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

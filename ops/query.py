@@ -1,192 +1,61 @@
-"""Ask Athena: ``python -m ops.query "SELECT …" --env ENV``, or ``--named`` one of ``--list``.
+"""Query the tables in Athena: ``python -m ops.query "SELECT …" --env ENV``.
 
-Queries run in the environment's workgroup, which limits what one may scan. Tables are named
-after the channels: ``telemetry`` and ``telemetry_rejected``. Both are partitioned by ``dt`` and
-``hour`` of arrival, UTC: name them in WHERE, and only those objects are read and paid for.
+Queries run in the environment's workgroup, which limits how much one query may scan. There are two
+tables per channel, such as telemetry and telemetry_rejected. Both are partitioned by dt and hour of
+arrival, UTC: name them in WHERE, and Athena reads, and charges, only those objects.
 
-The credentials need ``athena:StartQueryExecution``, ``GetQueryExecution``, ``GetQueryResults``
-and ``StopQueryExecution``, ``glue:GetDatabase``, ``GetTable`` and ``GetPartitions``, and on the
-buckets ``s3:GetBucketLocation``, ``ListBucket``, ``GetObject`` and, for results, ``PutObject``.
+A statement that may change something, such as DROP TABLE, CREATE TABLE AS or UNLOAD, runs only
+with --allow-write.
+
+A table shows the columns that fit the terminal, and names the others; ids are shortened in it. CSV
+and JSON hold everything. In CSV, null is nothing and an empty string is "". A column whose name
+occurs again is called NAME_2. Answers are Athena's own text: times are in UTC.
+
+The credentials need athena:StartQueryExecution, GetQueryExecution, GetQueryResults and
+StopQueryExecution, glue:GetDatabase, GetTable and GetPartitions, and on the buckets
+s3:GetBucketLocation, ListBucket, GetObject and, for results, PutObject.
 """
 
-import csv
-import io
-import json
+import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from contracts import names
 from device import cli
-from device.aws import AwsEnvironment, explained, session_for
-from device.errors import AwsError
-
-if TYPE_CHECKING:  # the stubs are a development requirement
-    from mypy_boto3_athena import AthenaClient
-
-# A constant, not current_date: with it, Athena reads the partitions of these days only.
-_RECENT = "dt >= '{yesterday}'"
-
-NAMED = {
-    "latest": (
-        "the last reading of each device since yesterday",
-        "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY thing_name "
-        "ORDER BY received_at DESC, raw_line DESC, reading_index DESC) AS newest "
-        f"FROM {{table}} WHERE {_RECENT}) AS ranked WHERE newest = 1 ORDER BY thing_name",
-    ),
-    "volume": (
-        "readings and devices per hour of arrival since yesterday",
-        "SELECT dt, hour, count(*) AS readings, count(DISTINCT thing_name) AS devices "
-        f"FROM {{table}} WHERE {_RECENT} GROUP BY dt, hour ORDER BY dt, hour",
-    ),
-    "rejected": (
-        "why readings were rejected since yesterday, the commonest reason first",
-        "SELECT reason, path, count(*) AS readings FROM {table}_rejected "
-        f"WHERE {_RECENT} GROUP BY reason, path ORDER BY readings DESC",
-    ),
-    "duplicates": (
-        "readings that arrived more than once since yesterday",
-        "SELECT thing_name, reading_id, count(*) AS copies "
-        f"FROM {{table}} WHERE {_RECENT} "
-        "GROUP BY thing_name, reading_id HAVING count(*) > 1 ORDER BY copies DESC",
-    ),
-}
-
-_NUMBERS: dict[str, Callable[[str], object]] = {
-    "tinyint": int,
-    "smallint": int,
-    "integer": int,
-    "bigint": int,
-    "float": float,
-    "double": float,
-    "decimal": Decimal,
-    "boolean": lambda text: text == "true",
-}
+from device.aws import session_for
+from device.errors import ExitStatus
+from ops import tables
+from ops.athena import Answer, run
+from ops.named_queries import NAMED, sql_of
+from ops.statements import write_in
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a result: its name, and Athena's name of its type."""
-
-    name: str
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a query gave.
-
-    Attributes:
-        columns: In the query's order.
-        rows: Athena's text of each value; None is null.
-        scanned_bytes: What the query is charged for (https://aws.amazon.com/athena/pricing).
-        seconds: From start to the last row.
-    """
-
-    columns: tuple[Column, ...]
-    rows: list[list[str | None]]
-    scanned_bytes: int
-    seconds: float
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """The rows as JSON objects, numbers and booleans as such."""
-        for row in self.rows:
-            yield {
-                column.name: value if value is None else _value(column.type, value)
-                for column, value in zip(self.columns, row, strict=True)
-            }
-
-
-def _value(type_: str, text: str) -> object:
-    value = _NUMBERS.get(type_, str)(text)
-    # JSON has neither NaN nor the infinities; as text they survive.
-    finite = not isinstance(value, float) or value - value == 0
-    return value if finite else text
-
-
-def run(environment: AwsEnvironment, sql: str) -> Answer:
-    """Run ``sql`` to its end; stop it in Athena if interrupted.
-
-    Raises:
-        AwsError: It could not be run, failed, or was cancelled, as by the scan limit.
-    """
-    started = time.monotonic()
-    with explained(environment.name):
-        athena: AthenaClient = environment.session.client("athena")
-        query_id = athena.start_query_execution(
-            QueryString=sql,
-            QueryExecutionContext={"Database": names.database_name(environment.name)},
-            WorkGroup=names.workgroup_name(environment.name),
-        )["QueryExecutionId"]
-        try:
-            scanned = _wait(athena, query_id)
-        except KeyboardInterrupt:
-            athena.stop_query_execution(QueryExecutionId=query_id)
-            raise
-        columns: tuple[Column, ...] = ()
-        rows: list[list[str | None]] = []
-        for page in athena.get_paginator("get_query_results").paginate(QueryExecutionId=query_id):
-            result = page["ResultSet"]
-            columns = tuple(
-                Column(info["Name"], info["Type"])
-                for info in result["ResultSetMetadata"]["ColumnInfo"]
-            )
-            rows += [[cell.get("VarCharValue") for cell in row["Data"]] for row in result["Rows"]]
-    # The first row of a SELECT repeats the names; DDL statements give none.
-    if rows and rows[0] == [column.name for column in columns]:
-        rows = rows[1:]
-    return Answer(columns, rows, scanned, time.monotonic() - started)
-
-
-def _wait(athena: "AthenaClient", query_id: str) -> int:
-    pause = 0.1
-    while True:
-        execution = athena.get_query_execution(QueryExecutionId=query_id)["QueryExecution"]
-        state = execution["Status"]["State"]
-        if state == "SUCCEEDED":
-            return execution.get("Statistics", {}).get("DataScannedInBytes", 0)
-        if state in {"FAILED", "CANCELLED"}:
-            reason = execution["Status"].get("StateChangeReason", "no reason given")
-            raise AwsError(f"Athena {state.lower()} the query: {' '.join(reason.split())}")
-        time.sleep(pause)
-        pause = min(pause * 1.5, 2.0)
-
-
-def table_text(answer: Answer, width: int | None = None) -> str:
-    """The answer for a person; ``width`` in characters, None: as wide as it takes."""
-    table = Table(show_edge=False, pad_edge=False)
-    for column in answer.columns:
-        right = column.type in _NUMBERS and column.type != "boolean"
-        table.add_column(column.name, justify="right" if right else "left", overflow="fold")
-    for row in answer.rows:
-        # Text, not markup: a device's value may contain anything.
-        table.add_row(*(_printable(value) for value in row))
-    out = io.StringIO()
-    Console(file=out, width=width or 10_000, markup=False, highlight=False).print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
-
-
-def _printable(value: str | None) -> str:
-    """No control character of a device reaches the terminal."""
-    if value is None:
-        return ""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
-
-
-@click.command(cls=cli.Command, help=__doc__)
+@click.command(
+    cls=cli.Command,
+    help=__doc__,
+    examples=[
+        "python -m ops.query --env dev --named latest",
+        "python -m ops.query --env dev --named latest --columns thing_name,temperature",
+        "python -m ops.query --env dev \"SELECT count(*) FROM telemetry WHERE dt = '2026-11-25'\"",
+        "python -m ops.query --env dev --named volume --format csv",
+    ],
+    statuses=[
+        *(ExitStatus.UNREACHABLE, ExitStatus.CREDENTIALS, ExitStatus.FORBIDDEN),
+        *(ExitStatus.ENVIRONMENT, ExitStatus.SERVICE),
+    ],
+)
 @click.argument("sql", required=False)
 @cli.environment_option(required=False)
 @click.option("--named", type=click.Choice(sorted(NAMED)), help="Run a query of --list.")
-@cli.channel_option("Contract whose table --named asks.")
+@cli.channel_option("Contract whose tables --named reads.")
 @click.option("--list", "list_", is_flag=True, help="List the named queries and end.")
+@click.option(
+    "--columns",
+    metavar="NAMES",
+    help="Show these columns of the answer, in this order; names with commas between them.",
+)
+@click.option("--allow-write", is_flag=True, help="Run SQL that may change something.")
 @cli.format_option("table", "csv", "json", text="Format of stdout; json: one object per line.")
 def main(
     sql: str | None,
@@ -195,41 +64,68 @@ def main(
     named: str | None,
     channel: str,
     list_: bool,
+    columns: str | None,
+    allow_write: bool,
     output_format: str,
 ) -> None:
     """Run one query and print its answer."""
     if list_:
-        for name, (what, _) in NAMED.items():
-            click.echo(f"{name:<11} {what}")
+        for name, query in NAMED.items():
+            click.echo(f"{name:<11} {query.about}")
         return
     if (sql is None) == (named is None):
         raise click.UsageError('expected either "SQL" or --named NAME')
     if environment is None:
         raise click.UsageError("expected --env ENV")
     if named is not None:
-        yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
-        sql = NAMED[named][1].format(table=channel, yesterday=yesterday)
+        sql = sql_of(named, channel, (datetime.now(UTC) - timedelta(days=1)).date())
+    verb = write_in(sql or "")
+    if verb is not None and not allow_write:
+        raise click.UsageError(
+            f"expected one statement that only reads, got {verb}; add --allow-write to run it"
+        )
     answer = run(session_for(environment), sql or "")
-    if output_format == "json":
-        for record in answer.records():
-            click.echo(json.dumps(record, ensure_ascii=False, default=str))
-    elif output_format == "csv":
-        _write_csv(answer.columns, answer.rows)
-    elif answer.columns:
-        click.echo(table_text(answer, None if sys.stdout.isatty() else 10_000))
-    click.echo(
-        f"{len(answer.rows)} rows, {answer.scanned_bytes / 1e6:.2f} MB scanned, "
-        f"{answer.seconds:.1f} s",
-        err=True,
+    _show(answer if columns is None else _selected(answer, columns), output_format)
+    cli.say(
+        f"{cli.counted(len(answer.rows), 'row')}, {answer.scanned_bytes / 1e6:.2f} MB scanned, "
+        f"{answer.seconds:.1f} s"
     )
 
 
-def _write_csv(columns: Sequence[Column], rows: Sequence[Sequence[str | None]]) -> None:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(column.name for column in columns)
-    writer.writerows(rows)
-    click.echo(out.getvalue(), nl=False)
+def _selected(answer: Answer, columns: str) -> Answer:
+    try:
+        return tables.select(answer, [name.strip() for name in columns.split(",")])
+    except KeyError as missing:
+        known = ", ".join(column.name for column in answer.columns)
+        raise click.BadParameter(
+            f"expected columns of the answer ({known}), got {missing}", param_hint="--columns"
+        ) from None
+
+
+def _show(answer: Answer, output_format: str) -> None:
+    to_terminal = sys.stdout.isatty()
+    if output_format == "json":
+        is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        for line in tables.json_lines(answer, ascii_only=not is_utf8):
+            click.echo(line)
+    elif output_format == "csv":
+        # Otherwise click removes from a file what looks like a colour.
+        click.echo(tables.csv_text(answer, for_terminal=to_terminal), nl=False, color=True)
+    elif answer.is_text:
+        click.echo(tables.plain_text(answer))
+    elif answer.columns:
+        _show_table(answer, shutil.get_terminal_size().columns if to_terminal else None)
+
+
+def _show_table(answer: Answer, width: int | None) -> None:
+    shown = answer if width is None else tables.fitting(answer, width)
+    click.echo(tables.table_text(shown, width))
+    left_out = [column.name for column in answer.columns[len(shown.columns) :]]
+    if left_out:
+        cli.say(
+            f"no room for {cli.counted(len(left_out), 'column')}: "
+            f"{tables.printable(', '.join(left_out))}; choose with --columns, or use --format json"
+        )
 
 
 if __name__ == "__main__":

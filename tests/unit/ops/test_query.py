@@ -1,54 +1,127 @@
-"""ops.query: how answers become text, and how the command line is checked."""
+"""ops.query: the command."""
 
 import json
-from decimal import Decimal
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
+from click.testing import CliRunner, Result
 
-from ops.query import NAMED, Answer, Column, main, table_text
+from ops import query
+from ops.athena import Answer, Column
+from ops.named_queries import NAMED
+from ops.query import main
+from tests.unit.ops.test_statements import READS, WRITES
+
+Invoke = Callable[..., Result]
+NOTHING = Answer((), [])
 
 
-def answer(*columns: Column, rows: list[list[str | None]]) -> Answer:
-    return Answer(columns, rows, scanned_bytes=0, seconds=0.0)
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run the command with an Athena that gives this answer; what was run is in ``invoke.ran``."""
+
+    def invoke(*arguments: str, answer: Answer = NOTHING, terminal: int = 0) -> Result:
+        def run(_environment: str, sql: str) -> Answer:
+            ran.append(sql)
+            return answer
+
+        monkeypatch.setattr(query, "session_for", lambda name: name)
+        monkeypatch.setattr(query, "run", run)
+        if terminal:
+            monkeypatch.setattr(query, "sys", SimpleNamespace(stdout=Terminal()))
+            monkeypatch.setenv("COLUMNS", str(terminal))
+        return CliRunner().invoke(main, ["--env", "local", *arguments])
+
+    ran: list[str] = []
+    invoke.ran = ran  # type: ignore[attr-defined]  # for the tests that look at it
+    return invoke
 
 
-def test_records_have_json_types() -> None:
-    columns = (
-        Column("i", "bigint"),
-        Column("d", "double"),
-        Column("n", "double"),
-        Column("b", "boolean"),
-        Column("m", "decimal"),
-        Column("s", "varchar"),
-        Column("z", "bigint"),
+class Terminal:
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def wide(columns: int) -> Answer:
+    return Answer(
+        tuple(Column(f"column_{number}", "varchar") for number in range(columns)),
+        [[f"value_{number}" for number in range(columns)]],
     )
-    rows: list[list[str | None]] = [
-        ["9223372036854775807", "1.5", "NaN", "false", "1.10", "7", None]
-    ]
-    (record,) = answer(*columns, rows=rows).records()
-    assert record == {
-        "i": 2**63 - 1,
-        "d": 1.5,
-        "n": "NaN",
-        "b": False,
-        "m": Decimal("1.10"),
-        "s": "7",
-        "z": None,
-    }
 
 
-@given(st.lists(st.text(), min_size=1, max_size=5))
-def test_no_value_of_a_device_can_control_the_terminal(values: list[str]) -> None:
-    text = table_text(answer(Column("value", "varchar"), rows=[[value] for value in values]))
-    assert all(character.isprintable() or character == "\n" for character in text)
+@pytest.mark.parametrize("sql", [sql for sql, _ in WRITES])
+def test_what_may_write_is_not_run(sql: str, invoke: Invoke) -> None:
+    result = invoke("--", sql)
+    assert result.exit_code == 2
+    assert "add --allow-write to run it" in result.stderr
+    assert invoke.ran == []  # type: ignore[attr-defined]  # as above
 
 
-def test_markup_in_a_value_is_shown_as_it_is() -> None:
-    text = table_text(answer(Column("value", "varchar"), rows=[["[red]x[/]"]]))
-    assert "[red]x[/]" in text
+def test_what_may_write_is_run_when_that_is_allowed(invoke: Invoke) -> None:
+    assert invoke("DROP TABLE telemetry", "--allow-write").exit_code == 0
+    assert invoke.ran == ["DROP TABLE telemetry"]  # type: ignore[attr-defined]  # as above
+
+
+@pytest.mark.parametrize(
+    "arguments", [*(["--", sql] for sql in READS), *(["--named", n] for n in NAMED)]
+)
+def test_what_reads_is_run(arguments: list[str], invoke: Invoke) -> None:
+    assert invoke(*arguments).exit_code == 0
+
+
+def test_a_table_that_is_too_wide_names_the_columns_that_it_does_not_show(invoke: Invoke) -> None:
+    result = invoke("SELECT 1", answer=wide(10), terminal=80)
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    shown = result.stdout.split("\n")[0].count("column_")
+    left_out = ", ".join(f"column_{number}" for number in range(shown, 10))
+    assert 0 < shown < 10
+    assert f"no room for {10 - shown} columns: {left_out}; choose with --columns" in result.stderr
+
+
+@pytest.mark.parametrize("output", ["table", "csv", "json"])
+def test_a_file_or_pipe_gets_every_column(output: str, invoke: Invoke) -> None:
+    result = invoke("SELECT 1", "--format", output, answer=wide(300))
+    assert all(f"value_{number}" in result.stdout for number in range(300))
+    assert result.stderr.startswith("1 row, ")
+
+
+@pytest.mark.parametrize("output", ["table", "csv", "json"])
+def test_columns_are_shown_as_chosen(output: str, invoke: Invoke) -> None:
+    chosen = "column_7, column_2"
+    result = invoke("SELECT 1", "--columns", chosen, "--format", output, answer=wide(10))
+    assert "column_3" not in result.stdout
+    assert result.stdout.index("column_7") < result.stdout.index("column_2")
+
+
+def test_a_column_that_the_answer_does_not_have_is_a_usage_error(invoke: Invoke) -> None:
+    result = invoke("SELECT 1", "--columns", "column_1,nope", answer=wide(2))
+    assert result.exit_code == 2
+    assert "expected columns of the answer (column_0, column_1), got 'nope'" in result.stderr
+
+
+@pytest.mark.parametrize("output", ["table", "csv", "json"])
+def test_an_answer_without_columns_is_a_count_of_rows_only(output: str, invoke: Invoke) -> None:
+    result = invoke("SELECT 1", "--format", output)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert result.stderr.startswith("0 rows, ")
+
+
+def test_a_plan_is_printed_line_by_line(invoke: Invoke) -> None:
+    plan = Answer((Column("Query Plan", "varchar"),), [["a\n  b"]], is_text=True)
+    assert invoke("EXPLAIN SELECT 1", answer=plan).stdout == "a\n  b\n"
+    in_json = invoke("EXPLAIN SELECT 1", "--format", "json", answer=plan).stdout
+    assert json.loads(in_json) == {"Query Plan": "a\n  b"}
+
+
+def test_csv_is_exact_in_a_file_and_harmless_on_a_terminal(invoke: Invoke) -> None:
+    found = Answer((Column("v", "varchar"),), [["\x1b[2J\x9b1m"]])
+    arguments = ("SELECT 1", "--format", "csv")
+    assert invoke(*arguments, answer=found).stdout == "v\n\x1b[2J\x9b1m\n"
+    assert invoke(*arguments, answer=found, terminal=80).stdout == "v\n\\x1b[2J\\x9b1m\n"
 
 
 @pytest.mark.parametrize(
@@ -91,12 +164,7 @@ def test_every_named_query_is_listed_with_what_it_tells() -> None:
     assert [line.split()[0] for line in result.output.splitlines()] == list(NAMED)
 
 
-@pytest.mark.parametrize("name", sorted(NAMED))
-def test_every_named_query_reads_a_few_days_only(name: str) -> None:
-    sql = NAMED[name][1].format(table="telemetry", yesterday="2026-11-21")
-    assert "dt >= '2026-11-21'" in sql
-
-
-def test_json_output_is_one_object_a_line_even_with_decimals() -> None:
-    (record,) = answer(Column("m", "decimal"), rows=[["1.10"]]).records()
-    assert json.loads(json.dumps(record, default=str)) == {"m": "1.10"}
+def test_the_help_has_examples_and_exit_statuses() -> None:
+    result = CliRunner().invoke(main, ["-h"])
+    assert "Examples:\n  python -m ops.query --env dev --named latest\n" in result.output
+    assert "Exit status:\n  0 " in result.output
