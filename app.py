@@ -24,7 +24,7 @@ def main() -> None:
         AssetError: The parser's packages cannot be had.
     """
     app = App()
-    # A finding without a written reason (stacks/acknowledgements.py) ends synthesis.
+    # A finding without a written reason (stacks/helpers/acknowledgements.py) ends synthesis.
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     config = environments.load(
         app.node.try_get_context("environments"), app.node.try_get_context("env") or "dev"

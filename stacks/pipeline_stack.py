@@ -7,26 +7,26 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from contracts import Contract, names
-from stacks.acknowledgements import acknowledge
 from stacks.config import EnvironmentConfig
 from stacks.constructs.catalog import Catalog
+from stacks.constructs.device_access import DeviceAccess
 from stacks.constructs.firehose_batcher import FirehoseBatcher
 from stacks.constructs.fleet_provisioning import FleetProvisioning
-from stacks.constructs.iot_ingest import DeviceAccess, IoTIngest
+from stacks.constructs.iot_ingest import IoTIngest
 from stacks.constructs.monitoring import Monitoring
 from stacks.constructs.parser_function import ParserFunction
 from stacks.constructs.storage import Storage
 
-# At Athena's 5 USD/TB, half a dollar: what a forgotten WHERE may cost.
+# A query without WHERE costs at most half a dollar, at Athena's 5 USD per TB.
 _SCAN_LIMIT = Size.gibibytes(100)
 
 
 class PipelineStack(Stack):
-    """Devices' messages from MQTT to Athena: what all contracts share, and each one's pipeline.
+    """Devices' messages from MQTT to Athena: one pipeline per contract, and what they share.
 
     Args:
         config: The environment.
-        contracts: One pipeline is made for each.
+        contracts: Each gets a pipeline.
         parser_code: The parser's asset.
         hook_code: The pre-provisioning hook's asset.
     """
@@ -50,8 +50,10 @@ class PipelineStack(Stack):
             termination_protection=config.removal_policy == "retain" and config.name != "local",
         )
         contracts = tuple(contracts)
+        buffering_interval = Duration.seconds(config.buffering_interval_seconds)
         removal_policy = {
-            "retain": RemovalPolicy.RETAIN,
+            # A first deployment that fails leaves nothing behind.
+            "retain": RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
             "destroy": RemovalPolicy.DESTROY,
         }[config.removal_policy]
 
@@ -79,14 +81,16 @@ class PipelineStack(Stack):
             environment=config.name,
             channels=[contract.channel for contract in contracts],
         )
-        FleetProvisioning(
+        provisioning = FleetProvisioning(
             self,
             "FleetProvisioning",
             environment=config.name,
             device_policy_name=access.policy_name,
             thing_group_name=access.thing_group_name,
             hook_code=hook_code,
-        ).node.add_dependency(access)
+        )
+        provisioning.node.add_dependency(access)
+        monitoring.watch_provisioning(provisioning.template_name)
         CfnOutput(self, "RawBucket", value=storage.raw.bucket_name)
         CfnOutput(self, "ParsedBucket", value=storage.parsed.bucket_name)
 
@@ -98,10 +102,10 @@ class PipelineStack(Stack):
                 "FirehoseBatcher",
                 bucket=storage.raw,
                 channel=channel,
-                buffering_interval=Duration.seconds(config.buffering_interval_seconds),
+                buffering_interval=buffering_interval,
                 buffering_size=Size.mebibytes(config.buffering_size_mebibytes),
             )
-            IoTIngest(
+            ingest = IoTIngest(
                 pipeline,
                 "IoTIngest",
                 environment=config.name,
@@ -122,19 +126,16 @@ class PipelineStack(Stack):
             )
             storage.notify_of_raw_objects(parser.queue, prefix=batcher.raw_prefix)
             catalog.add_tables(contract)
-            monitoring.watch(
+            monitoring.watch_channel(
                 channel,
-                delivery_stream=batcher.delivery_stream,
+                rule_name=ingest.rule_name,
+                delivery_stream_name=batcher.delivery_stream.delivery_stream_ref.delivery_stream_name,
+                buffering_interval=buffering_interval,
                 function=parser.function,
                 queue=parser.queue,
                 dead_letter_queue=parser.dead_letter_queue,
-                objects_failed=parser.objects_failed,
+                parser_metric=parser.metric,
             )
 
-        acknowledge(
-            self,
-            "CloudFormation-Validate::W7001",
-            "A table of addresses that the CDK's Firehose construct adds, for other destinations.",
-        )
         for key, value in {"environment": config.name, **config.tags}.items():
             Tags.of(self).add(key, value)

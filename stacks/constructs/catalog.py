@@ -9,7 +9,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from contracts import REJECTED_FIELDS, ROW_FIELDS, Contract, Field, Schema
-from stacks.private_bucket import private_bucket
+from stacks.helpers.private_bucket import private_bucket
 
 _SCALARS = {"string": "string", "integer": "bigint", "number": "double", "boolean": "boolean"}
 

@@ -5,9 +5,10 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesisfirehose as firehose
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
+from aws_cdk.interfaces.aws_kinesisfirehose import IDeliveryStreamRef
 from constructs import Construct
 
-from stacks.acknowledgements import acknowledge_wildcards
+from stacks.helpers.acknowledgements import acknowledge_wildcards
 
 _UTC_HOUR = "dt=!{timestamp:yyyy-MM-dd}/hour=!{timestamp:HH}/"
 
@@ -26,11 +27,11 @@ class FirehoseBatcher(Construct):
         buffering_size: Batch size before compression, 1 to 128 MiB.
 
     Attributes:
-        delivery_stream: Pass to whatever puts records; call its ``grant_put_records``.
+        delivery_stream: Receives the messages.
         raw_prefix: Key prefix of every delivered batch, with trailing slash.
 
     Raises:
-        RuntimeError: At synthesis, if a hint is outside the range above.
+        ValueError: A hint is outside the range above.
 
     See https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html
     """
@@ -47,13 +48,16 @@ class FirehoseBatcher(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.raw_prefix = f"raw/{channel}/"
-
-        # The log group that the L2 would make for us keeps its events for ever.
+        _check_hint(buffering_interval.to_seconds(), 0, 900, "s")
+        _check_hint(buffering_size.to_mebibytes(), 1, 128, "MiB")
         log_group = logs.LogGroup(
             self,
             "DeliveryErrors",
             retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=RemovalPolicy.DESTROY,
+        )
+        log_stream = logs.LogStream(
+            self, "DeliveryErrorsStream", log_group=log_group, removal_policy=RemovalPolicy.DESTROY
         )
         # Firehose passes the account it acts for as the external id.
         # https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html
@@ -91,21 +95,39 @@ class FirehoseBatcher(Construct):
             ],
         )
         acknowledge_wildcards(policy, "Firehose makes up a key for each object.")
-        self.delivery_stream: firehose.IDeliveryStream = firehose.DeliveryStream(
+        # The L2 construct cannot synthesize for regions that the CDK does not know yet.
+        stream = firehose.CfnDeliveryStream(
             self,
             "DeliveryStream",
-            encryption=firehose.StreamEncryption.aws_owned_key(),
-            destination=firehose.S3Bucket(
-                bucket,
-                # The statements above instead of the L2's grants, which add delete on all keys.
-                role=role.without_policy_updates(),
-                buffering_interval=buffering_interval,
-                buffering_size=buffering_size,
-                compression=firehose.Compression.GZIP,
+            delivery_stream_type="DirectPut",
+            delivery_stream_encryption_configuration_input=firehose.CfnDeliveryStream.DeliveryStreamEncryptionConfigurationInputProperty(
+                key_type="AWS_OWNED_CMK"
+            ),
+            extended_s3_destination_configuration=firehose.CfnDeliveryStream.ExtendedS3DestinationConfigurationProperty(
+                bucket_arn=bucket.bucket_arn,
+                role_arn=role.role_arn,
+                buffering_hints=firehose.CfnDeliveryStream.BufferingHintsProperty(
+                    interval_in_seconds=int(buffering_interval.to_seconds()),
+                    size_in_m_bs=int(buffering_size.to_mebibytes()),
+                ),
+                compression_format="GZIP",
                 file_extension=".ndjson.gz",
-                data_output_prefix=self.raw_prefix + _UTC_HOUR,
+                prefix=self.raw_prefix + _UTC_HOUR,
                 error_output_prefix=f"failed/!{{firehose:error-output-type}}/{channel}/{_UTC_HOUR}",
-                logging_config=firehose.EnableLogging(log_group),
+                cloud_watch_logging_options=firehose.CfnDeliveryStream.CloudWatchLoggingOptionsProperty(
+                    enabled=True,
+                    log_group_name=log_group.log_group_name,
+                    log_stream_name=log_stream.log_stream_name,
+                ),
             ),
         )
-        self.delivery_stream.node.add_dependency(policy)
+        stream.node.add_dependency(policy)
+        self.delivery_stream: IDeliveryStreamRef = stream
+
+
+def _check_hint(got: float, lowest: int, highest: int, unit: str) -> None:
+    # https://docs.aws.amazon.com/firehose/latest/APIReference/API_BufferingHints.html
+    if not lowest <= got <= highest:
+        raise ValueError(
+            f"expected a buffering hint of {lowest} to {highest} {unit}, got {got:g} {unit}"
+        )

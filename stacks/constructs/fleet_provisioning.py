@@ -1,17 +1,17 @@
-"""How devices register by themselves: with a claim certificate that many of them share."""
+"""FleetProvisioning: devices register themselves with a claim certificate that they share."""
 
 import json
 
-from aws_cdk import ArnFormat, Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import Aws, Duration, Size
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from contracts import names
-from stacks.acknowledgements import acknowledge_wildcards
-from stacks.iot_arn import iot_arn
+from stacks.helpers.acknowledgements import acknowledge_wildcards
+from stacks.helpers.iot_arn import iot_arn
+from stacks.helpers.python_function import python_function
 
 # AWS IoT waits this long for a hook's answer.
 # https://docs.aws.amazon.com/iot/latest/developerguide/pre-provisioning-hook.html
@@ -19,17 +19,20 @@ _HOOK_TIMEOUT = Duration.seconds(5)
 
 
 class FleetProvisioning(Construct):
-    """Fleet provisioning by claim: a template, the hook that it asks, and a policy for claims.
+    """Fleet provisioning by claim: a template, its pre-provisioning hook, a policy for claims.
 
-    A claim certificate can have a certificate signed and ask for it to be registered as a thing
-    of this environment; it can do nothing else, and never connect as a device. The hook refuses a
-    name that a device already has.
+    A claim certificate can request a certificate and register it as a thing of this environment.
+    It can do nothing else, and it can never connect as a device. The hook refuses a name that a
+    device already has.
 
     Args:
         environment: First part of the names of policy and template.
-        device_policy_name: What a registered device may do.
-        thing_group_name: What a registered thing belongs to.
+        device_policy_name: Attached to the certificate of a registered device.
+        thing_group_name: A registered thing is added to it.
         hook_code: The hook's asset.
+
+    Attributes:
+        template_name: The provisioning template.
 
     See https://docs.aws.amazon.com/iot/latest/developerguide/provision-wo-cert.html
     """
@@ -45,8 +48,8 @@ class FleetProvisioning(Construct):
         hook_code: lambda_.Code,
     ) -> None:
         super().__init__(scope, construct_id)
-        template_name = names.provisioning_template_name(environment)
-        template_arn = iot_arn(self, "provisioningtemplate", template_name)
+        self.template_name = names.provisioning_template_name(environment)
+        template_arn = iot_arn(self, "provisioningtemplate", self.template_name)
         iot.CfnPolicy(
             self,
             "ClaimPolicy",
@@ -63,11 +66,11 @@ class FleetProvisioning(Construct):
             source_account=Aws.ACCOUNT_ID,
             source_arn=template_arn,
         )
-        role, policy = self._role(device_policy_name, thing_group_name)
+        role, policy = self._role(template_arn, device_policy_name, thing_group_name)
         template = iot.CfnProvisioningTemplate(
             self,
             "Template",
-            template_name=template_name,
+            template_name=self.template_name,
             description=f"Registers devices of {environment} by claim",
             enabled=True,
             provisioning_role_arn=role.role_arn,
@@ -76,7 +79,7 @@ class FleetProvisioning(Construct):
             ),
             template_body=json.dumps(_template_body(device_policy_name, thing_group_name)),
         )
-        # AWS IoT looks at once whether it may ask the hook.
+        # AWS IoT checks at once that it may invoke the hook.
         template.node.add_dependency(permission, policy)
 
     def _claim_policy(self, environment: str) -> dict[str, object]:
@@ -99,52 +102,26 @@ class FleetProvisioning(Construct):
         }
 
     def _hook(self, code: lambda_.Code) -> lambda_.Function:
-        log_group = logs.LogGroup(
-            self,
-            "HookLogs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        role = iam.Role(self, "HookRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        # Written out: the managed policy gives more than is needed.
-        policy = iam.Policy(
-            self,
-            "HookPolicy",
-            roles=[role],
-            statements=[
-                iam.PolicyStatement(
-                    actions=["iot:ListThingPrincipals"], resources=[iot_arn(self, "thing", "*")]
-                ),
-                iam.PolicyStatement(
-                    actions=["logs:CreateLogStream", "logs:PutLogEvents"],
-                    resources=[log_group.log_group_arn],
-                ),
-            ],
-        )
-        acknowledge_wildcards(policy, "A device may ask for any name.")
-        function = lambda_.Function(
-            self,
-            "Hook",
-            description="Says whether a device may register under the name it asks for",
-            runtime=lambda_.Runtime.PYTHON_3_14,
-            architecture=lambda_.Architecture.ARM_64,
+        return python_function(
+            Construct(self, "Hook"),
             handler="provisioning_hook.handler.handler",
+            description="Decides whether a device may register under the name it asks for",
             code=code,
-            role=role.without_policy_updates(),
-            # For its processor: a cold start has to end well within the timeout.
-            memory_size=1024,
+            # For its share of a CPU: a cold start has to end well within the timeout.
+            memory=Size.mebibytes(1024),
             timeout=_HOOK_TIMEOUT,
-            log_group=log_group,
-            logging_format=lambda_.LoggingFormat.JSON,
             environment={"THING_NAME_PATTERN": names.THING_NAME_PATTERN},
+            statements=((["iot:ListThingPrincipals"], [iot_arn(self, "thing", "*")]),),
+            why_wildcards="A device may ask for any name.",
         )
-        function.node.add_dependency(policy)
-        return function
 
-    def _role(self, device_policy_name: str, thing_group_name: str) -> tuple[iam.Role, iam.Policy]:
-        """What AWS IoT registers with.
+    def _role(
+        self, template_arn: str, device_policy_name: str, thing_group_name: str
+    ) -> tuple[iam.Role, iam.Policy]:
+        """Make the role with which AWS IoT registers devices.
 
-        Not AWSIoTThingsRegistration: that may also make policies, and detach those of any device.
+        The managed policy AWSIoTThingsRegistration also allows making policies and detaching
+        those of any device. https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSIoTThingsRegistration.html
         """
         role = iam.Role(
             self,
@@ -154,13 +131,7 @@ class FleetProvisioning(Construct):
                 # https://docs.aws.amazon.com/iot/latest/developerguide/cross-service-confused-deputy-prevention.html
                 conditions={
                     "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
-                    "ArnLike": {
-                        "aws:SourceArn": Stack.of(self).format_arn(
-                            service="iot",
-                            resource="*",
-                            arn_format=ArnFormat.NO_RESOURCE_NAME,
-                        )
-                    },
+                    "ArnLike": {"aws:SourceArn": template_arn},
                 },
             ),
         )
@@ -181,10 +152,15 @@ class FleetProvisioning(Construct):
                         ],
                         [thing],
                     ),
-                    (["iot:AddThingToThingGroup"], [thing, group]),
+                    # MERGE changes the groups of a thing that exists already.
+                    (["iot:UpdateThing"], [thing]),
+                    (
+                        ["iot:AddThingToThingGroup", "iot:UpdateThingGroupsForThing"],
+                        [thing, group],
+                    ),
                     (["iot:DescribeThingGroup"], [group]),
                     (
-                        # Which policy it attaches, the template says; IAM cannot.
+                        # IAM cannot name the policy that is attached; the template does.
                         [
                             *("iot:AttachPolicy", "iot:AttachPrincipalPolicy"),
                             *("iot:DescribeCertificate", "iot:UpdateCertificate"),
@@ -192,7 +168,7 @@ class FleetProvisioning(Construct):
                         [certificate],
                     ),
                     (["iot:GetPolicy"], [iot_arn(self, "policy", device_policy_name)]),
-                    # These have no resources to name.
+                    # These actions know no resources.
                     (
                         [
                             *("iot:AttachThingPrincipal", "iot:ListAttachedPolicies"),
@@ -203,7 +179,7 @@ class FleetProvisioning(Construct):
                 )
             ],
         )
-        acknowledge_wildcards(policy, "Things and certificates are those of devices to come.")
+        acknowledge_wildcards(policy, "Devices that do not exist yet.")
         return role, policy
 
 
@@ -221,12 +197,17 @@ def _template_body(device_policy_name: str, thing_group_name: str) -> dict[str, 
                     "ThingName": {"Ref": names.THING_NAME_PARAMETER},
                     "ThingGroups": [thing_group_name],
                 },
-                # A thing that was made beforehand, and waits for its device, keeps what it has.
+                # A thing that was made before its device registers keeps its other groups.
                 "OverrideSettings": {"ThingGroups": "MERGE"},
             },
             "certificate": {
                 "Type": "AWS::IoT::Certificate",
-                "Properties": {"CertificateId": {"Ref": certificate_id}, "Status": "ACTIVE"},
+                "Properties": {
+                    "CertificateId": {"Ref": certificate_id},
+                    "Status": "ACTIVE",
+                    # No other thing can be attached to the certificate.
+                    "ThingPrincipalType": "EXCLUSIVE_THING",
+                },
             },
             "policy": {
                 "Type": "AWS::IoT::Policy",

@@ -1,67 +1,15 @@
-"""How messages enter: what a device may do, and the rule that hands its messages on."""
-
-import json
-from collections.abc import Sequence
+"""IoTIngest: the topic rule that hands a channel's messages to Firehose."""
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
-from aws_cdk import aws_kinesisfirehose as firehose
 from aws_cdk import aws_s3 as s3
+from aws_cdk.interfaces.aws_kinesisfirehose import IDeliveryStreamRef
 from constructs import Construct
 
 from contracts import names
-from stacks.acknowledgements import acknowledge_wildcards
-from stacks.iot_arn import iot_arn
-
-# IoT Core fills it in for a certificate that is attached to the thing named by the client id.
-_THING = "${iot:Connection.Thing.ThingName}"
-
-
-class DeviceAccess(Construct):
-    """What a device certificate may do: be its own thing, and publish to its own topics.
-
-    One of them is for proof: a certificate is tried out there before it is relied on.
-
-    Args:
-        environment: First part of the policy's name, second level of the topics.
-        channels: The contracts' names. Any other topic that no rule reads is refused:
-            a message there would be acknowledged and lost.
-
-    Attributes:
-        policy_name: Attach it to every device certificate of the environment.
-        thing_group_name: Add every thing of the environment to it.
-
-    Raises:
-        ValueError: So many channels that the policy is longer than AWS IoT takes.
-    """
-
-    def __init__(
-        self, scope: Construct, construct_id: str, *, environment: str, channels: Sequence[str]
-    ) -> None:
-        super().__init__(scope, construct_id)
-        self.policy_name = names.device_policy_name(environment)
-        self.thing_group_name = names.thing_group_name(environment)
-        topics = names.publish_topics(environment, _THING, channels)
-        document = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Action": "iot:Connect",
-                    "Resource": iot_arn(self, "client", _THING),
-                    "Condition": {"Bool": {"iot:Connection.Thing.IsAttached": "true"}},
-                },
-                {
-                    "Effect": "Allow",
-                    "Action": "iot:Publish",
-                    "Resource": [iot_arn(self, "topic", topic) for topic in topics],
-                },
-            ],
-        }
-        _check_length(document, channels)
-        iot.CfnPolicy(self, "Policy", policy_name=self.policy_name, policy_document=document)
-        iot.CfnThingGroup(self, "Things", thing_group_name=self.thing_group_name)
+from stacks.helpers.acknowledgements import acknowledge_wildcards
+from stacks.helpers.iot_arn import iot_arn
 
 
 class IoTIngest(Construct):
@@ -73,7 +21,7 @@ class IoTIngest(Construct):
     Args:
         environment: First part of the rule's name, second level of the topics it reads.
         channel: Fourth level of the topics it reads.
-        delivery_stream: Where messages go, one line each.
+        delivery_stream: Receives the messages, one per line.
         undelivered_bucket: Where the error action writes.
 
     Attributes:
@@ -87,11 +35,12 @@ class IoTIngest(Construct):
         *,
         environment: str,
         channel: str,
-        delivery_stream: firehose.IDeliveryStream,
+        delivery_stream: IDeliveryStreamRef,
         undelivered_bucket: s3.IBucket,
     ) -> None:
         super().__init__(scope, construct_id)
         self.rule_name = names.rule_name(environment, channel)
+        stream = delivery_stream.delivery_stream_ref
         undelivered = f"undelivered/{channel}/"
         role = iam.Role(
             self,
@@ -111,7 +60,7 @@ class IoTIngest(Construct):
             statements=[
                 # Not grant_put_records: it adds PutRecordBatch, which only batchMode needs.
                 iam.PolicyStatement(
-                    actions=["firehose:PutRecord"], resources=[delivery_stream.delivery_stream_arn]
+                    actions=["firehose:PutRecord"], resources=[stream.delivery_stream_arn]
                 ),
                 iam.PolicyStatement(
                     actions=["s3:PutObject"],
@@ -135,7 +84,7 @@ class IoTIngest(Construct):
                 actions=[
                     iot.CfnTopicRule.ActionProperty(
                         firehose=iot.CfnTopicRule.FirehoseActionProperty(
-                            delivery_stream_name=delivery_stream.delivery_stream_name,
+                            delivery_stream_name=stream.delivery_stream_name,
                             role_arn=role.role_arn,
                             separator="\n",
                         )
@@ -155,19 +104,3 @@ class IoTIngest(Construct):
         )
         # The first message may come as soon as there is a rule.
         rule.node.add_dependency(policy)
-
-
-def _check_length(document: object, channels: Sequence[str]) -> None:
-    # As deployed in the region with the longest name.
-    text = json.dumps(document, separators=(",", ":"))
-    for token, longest in (
-        (Aws.PARTITION, "aws-us-gov"),
-        (Aws.REGION, "ap-southeast-1"),
-        (Aws.ACCOUNT_ID, "123456789012"),
-    ):
-        text = text.replace(token, longest)
-    if len(text) > names.MAX_POLICY_CHARACTERS:
-        raise ValueError(
-            f"expected a device policy of at most {names.MAX_POLICY_CHARACTERS} characters, got "
-            f"{len(text)} for {len(channels)} channels; shorten or remove contracts"
-        )

@@ -1,26 +1,51 @@
-"""Monitoring: an alarm for each way in which data could stop without anyone noticing."""
+"""Monitoring: an alarm for each way in which data can be lost or stop unnoticed."""
 
-from aws_cdk import Duration
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aws_cdk import Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
-from aws_cdk import aws_kinesisfirehose as firehose
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-_FIVE_MINUTES = Duration.minutes(5)
+# How late a batch or an event may be before somebody is told.
+_DELIVERY_MARGIN = Duration.minutes(10)
+_BACKLOG_LIMIT = Duration.minutes(15)
+# Share of readings that may break the contract: single broken devices are no alarm.
+_REJECTED_PERCENT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Alarm:
+    """An alarm that is raised while ``metric`` exceeds ``threshold``.
+
+    Attributes:
+        construct_id: Unique within its channel.
+        metric: Its name, its statistic and its dimensions.
+        threshold: In the metric's unit.
+        meaning: What happened, what is at risk, and where to look.
+    """
+
+    construct_id: str
+    metric: cloudwatch.IMetric
+    threshold: float
+    meaning: str
 
 
 class Monitoring(Construct):
-    """Alarms over one or more channels.
+    """Alarms over the channels and over fleet provisioning.
 
     Args:
-        alarm_email: Gets every alarm, once confirmed. None: alarms are only shown.
+        alarm_email: Receives every alarm, after confirming the subscription. None if alarms are
+            only shown in CloudWatch.
 
     Attributes:
-        topic: Where alarms are sent, if anywhere.
+        topic: Where alarms are sent; None without ``alarm_email``.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, alarm_email: str | None) -> None:
@@ -29,71 +54,185 @@ class Monitoring(Construct):
         if alarm_email is not None:
             self.topic = sns.Topic(self, "Alarms", enforce_ssl=True)
             self.topic.add_subscription(subscriptions.EmailSubscription(alarm_email))
+            # A topic's own policy replaces the default one, so CloudWatch must be named.
+            # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html
+            self.topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                    actions=["sns:Publish"],
+                    resources=[self.topic.topic_arn],
+                    conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+                )
+            )
 
-    def watch(
+    def watch_channel(
         self,
         channel: str,
         *,
-        delivery_stream: firehose.IDeliveryStream,
+        rule_name: str,
+        delivery_stream_name: str,
+        buffering_interval: Duration,
         function: lambda_.IFunction,
         queue: sqs.IQueue,
         dead_letter_queue: sqs.IQueue,
-        objects_failed: cloudwatch.IMetric,
+        parser_metric: Callable[[str], cloudwatch.Metric],
     ) -> None:
-        """Add the alarms of one channel.
+        """Add the alarms of one channel, in the order in which a message travels.
 
-        They are: Firehose cannot write (its oldest record is over 15 minutes old), events wait
-        over 15 minutes for the function, the function crashes or takes too long, an object went
-        back to the queue, an object could not be parsed.
+        Args:
+            channel: The contract's name.
+            rule_name: Its topic rule, with a Firehose action and an S3 error action.
+            delivery_stream_name: Its Firehose stream.
+            buffering_interval: How long Firehose holds a batch open.
+            function: Its parser.
+            queue: Takes the events about raw objects.
+            dead_letter_queue: Keeps events about objects that could not be parsed.
+            parser_metric: Returns a metric that the parser writes, by name.
         """
-        quarter_hour = Duration.minutes(15).to_seconds()
-        for name, what, metric, threshold in (
+
+        def rule(metric_name: str, **dimensions: str) -> cloudwatch.Metric:
+            return _iot(metric_name, RuleName=rule_name, **dimensions)
+
+        def firehose(metric_name: str, statistic: str) -> cloudwatch.Metric:
+            return cloudwatch.Metric(
+                namespace="AWS/Firehose",
+                metric_name=metric_name,
+                dimensions_map={"DeliveryStreamName": delivery_stream_name},
+                statistic=statistic,
+            )
+
+        late = buffering_interval.plus(_DELIVERY_MARGIN)
+        self._add(
+            channel,
             (
-                "Delivery",
-                "Firehose's oldest undelivered record is over 15 minutes old",
-                delivery_stream.metric(
-                    "DeliveryToS3.DataFreshness", statistic="Maximum", period=_FIVE_MINUTES
+                _Alarm(
+                    "RuleMissing",
+                    rule("RuleNotFound"),
+                    0,
+                    "A message named the topic rule, but AWS IoT did not find it. The message was "
+                    "acknowledged and is lost. Deploy the stack again.",
                 ),
-                quarter_hour,
-            ),
-            (
-                "Backlog",
-                "A raw object has waited over 15 minutes for the parser",
-                queue.metric_approximate_age_of_oldest_message(
-                    statistic="Maximum", period=_FIVE_MINUTES
+                _Alarm(
+                    "RuleThrottled",
+                    rule("RuleMessageThrottled"),
+                    0,
+                    "AWS IoT's rules engine throttled messages, which may be lost. Raise the "
+                    "account's quota of rule evaluations.",
                 ),
-                quarter_hour,
-            ),
-            (
-                "Errors",
-                "The parser crashed or ran out of time",
-                function.metric_errors(period=_FIVE_MINUTES),
-                0,
-            ),
-            (
-                "Failures",
-                "The parser could not parse a raw object; it tries again",
-                objects_failed,
-                0,
-            ),
-            (
-                "DeadLetters",
-                "A raw object could not be parsed; it is in the dead-letter queue",
-                dead_letter_queue.metric_approximate_number_of_messages_visible(
-                    statistic="Maximum", period=_FIVE_MINUTES
+                _Alarm(
+                    "RuleFailures",
+                    rule("Failure", ActionType="Firehose"),
+                    0,
+                    "The topic rule could not hand messages to Firehose. They are kept under "
+                    "undelivered/ in the raw bucket and are in no table until they are recovered.",
                 ),
-                0,
+                _Alarm(
+                    "RuleLosses",
+                    rule("ErrorActionFailure", ActionType="S3"),
+                    0,
+                    "The topic rule could neither hand messages to Firehose nor keep them in the "
+                    "raw bucket. They were acknowledged and are lost.",
+                ),
+                _Alarm(
+                    "FirehoseThrottled",
+                    firehose("ThrottledRecords", "Sum"),
+                    0,
+                    "Firehose throttled records, as the stream is at its quota. The topic rule "
+                    "retries for a while, then messages go to undelivered/.",
+                ),
+                _Alarm(
+                    "Delivery",
+                    firehose("DeliveryToS3.DataFreshness", "Maximum"),
+                    late.to_seconds(),
+                    "Firehose could not write to the raw bucket in time. It retries for 24 hours, "
+                    "then puts the records under failed/.",
+                ),
+                _Alarm(
+                    "Backlog",
+                    queue.metric_approximate_age_of_oldest_message(statistic="Maximum"),
+                    _BACKLOG_LIMIT.to_seconds(),
+                    "Raw objects wait for the parser, so tables are late. The queue drops events "
+                    "that get too old; their objects stay in the raw bucket.",
+                ),
+                _Alarm(
+                    "Errors",
+                    function.metric_errors(),
+                    0,
+                    "The parser crashed or ran out of time. The queue retries; the raw object is "
+                    "safe, and its rows are late.",
+                ),
+                _Alarm(
+                    "Failures",
+                    parser_metric("ObjectsFailed"),
+                    0,
+                    "The parser could not parse a raw object. The queue retries; the object is "
+                    "safe, and its rows are late. The parser's log has the reason.",
+                ),
+                _Alarm(
+                    "DeadLetters",
+                    dead_letter_queue.metric_approximate_number_of_messages_visible(
+                        statistic="Maximum"
+                    ),
+                    0,
+                    "Raw objects could not be parsed in several attempts. They are safe, and "
+                    "their rows are missing. The dead-letter queue names them.",
+                ),
+                _Alarm(
+                    "Rejected",
+                    parser_metric("ReadingsRejectedPercent").with_(statistic="Average"),
+                    _REJECTED_PERCENT,
+                    f"More than {_REJECTED_PERCENT} % of the readings break the contract. They are "
+                    f"in the table {channel}_rejected, with reasons, and in no other.",
+                ),
+                _Alarm(
+                    "UnknownFields",
+                    parser_metric("UnknownFields").with_(statistic="Maximum"),
+                    0,
+                    "Devices send fields that the contract does not have. Raw objects keep them, "
+                    "tables do not. The parser's log names them.",
+                ),
             ),
-        ):
+        )
+
+    def watch_provisioning(self, template_name: str) -> None:
+        """Add the alarm of fleet provisioning by claim."""
+        self._add(
+            "provisioning",
+            (
+                _Alarm(
+                    "Registrations",
+                    _iot("RegisterThingFailed", TemplateName=template_name),
+                    0,
+                    "A claim certificate was used, and no device was registered: the hook refused "
+                    "the name, or AWS IoT could not register it. A refused device cannot publish. "
+                    "A claim certificate may be in the wrong hands. The hook's log has the reason.",
+                ),
+            ),
+        )
+
+    def _add(self, subject: str, alarms: Sequence[_Alarm]) -> None:
+        scope = Construct(self, subject)
+        for row in alarms:
             alarm = cloudwatch.Alarm(
-                self,
-                f"{channel}{name}",
-                alarm_description=f"{channel}: {what}",
-                metric=metric,
-                threshold=threshold,
+                scope,
+                row.construct_id,
+                alarm_description=f"{subject}: {row.meaning}",
+                metric=row.metric,
+                threshold=row.threshold,
                 comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
                 evaluation_periods=1,
+                # Every metric here is missing while nothing arrives.
                 treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
             )
             if self.topic is not None:
                 alarm.add_alarm_action(actions.SnsAction(self.topic))
+
+
+def _iot(metric_name: str, **dimensions: str) -> cloudwatch.Metric:
+    # https://docs.aws.amazon.com/iot/latest/developerguide/metrics_dimensions.html
+    return cloudwatch.Metric(
+        namespace="AWS/IoT",
+        metric_name=metric_name,
+        dimensions_map=dimensions,
+        statistic="Sum",
+    )

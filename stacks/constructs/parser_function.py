@@ -1,28 +1,26 @@
 """ParserFunction: a queue of raw objects, and the function that parses them."""
 
-from aws_cdk import Aws, Duration, RemovalPolicy, Size
+from aws_cdk import Aws, Duration, Size, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from stacks.acknowledgements import acknowledge_wildcards
+from stacks.helpers.python_function import python_function
 
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 _VISIBILITY_TIMEOUTS = 6
 _MAX_RECEIVE_COUNT = 5
-_METRICS_NAMESPACE = "Telemetry"
 
 
 class ParserFunction(Construct):
     """Parses one channel's raw objects, as events about them arrive in its queue.
 
-    An object that cannot be parsed five times over ends in the dead-letter queue, while the
-    object itself stays where it is.
+    After five failed attempts the event goes to the dead-letter queue; the object stays in the
+    raw bucket.
 
     Args:
         code: The parser's asset, for arm64.
@@ -37,7 +35,6 @@ class ParserFunction(Construct):
         function: The Lambda function.
         queue: Takes the raw bucket's events.
         dead_letter_queue: Keeps events about objects that could not be parsed.
-        objects_failed: How often an object went back to the queue, as the function counts it.
     """
 
     def __init__(
@@ -54,7 +51,6 @@ class ParserFunction(Construct):
         maximum_concurrency: int,
     ) -> None:
         super().__init__(scope, construct_id)
-        service = f"parser-{channel}"
         self.dead_letter_queue = sqs.Queue(
             self,
             "DeadLetterQueue",
@@ -84,74 +80,40 @@ class ParserFunction(Construct):
                 conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
             )
         )
-        log_group = logs.LogGroup(
+        stack_name = Stack.of(self).stack_name
+        self._metrics = {"namespace": stack_name, "service": f"parser-{channel}"}
+        self.function = python_function(
             self,
-            "Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        # Written out: the managed policy, grant_read and grant_write give more than is needed.
-        policy = iam.Policy(
-            self,
-            "Policy",
-            roles=[role],
-            statements=[
-                iam.PolicyStatement(actions=actions, resources=resources)
-                for actions, resources in (
-                    (
-                        ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
-                        [self.queue.queue_arn],
-                    ),
-                    (["s3:GetObject"], [raw_bucket.arn_for_objects(f"raw/{channel}/*")]),
-                    (
-                        # Delete: what an earlier parser wrote and this one does not must go.
-                        ["s3:PutObject", "s3:DeleteObject"],
-                        [
-                            parsed_bucket.arn_for_objects(f"parsed/{channel}/*"),
-                            parsed_bucket.arn_for_objects(f"rejected/{channel}/*"),
-                        ],
-                    ),
-                    (
-                        ["logs:CreateLogStream", "logs:PutLogEvents"],
-                        [log_group.log_group_arn],
-                    ),
-                    # X-Ray has no resources to name.
-                    (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]),
-                )
-            ],
-        )
-        acknowledge_wildcards(policy, "Every key of this channel, and X-Ray, which has no ARNs.")
-        self.function = lambda_.Function(
-            self,
-            "Function",
-            description=f"Parses batches of {channel} messages into Parquet",
-            runtime=lambda_.Runtime.PYTHON_3_14,
-            architecture=lambda_.Architecture.ARM_64,
             handler="telemetry_parser.handler.handler",
+            description=f"Parses batches of {channel} messages into Parquet",
             code=code,
-            role=role.without_policy_updates(),
-            memory_size=int(memory.to_mebibytes()),
+            memory=memory,
             timeout=timeout,
-            # Outputs are made in /tmp; the most that one object may be made to hold exceeds
-            # the default of 512 MiB.
-            ephemeral_storage_size=Size.gibibytes(1),
-            log_group=log_group,
-            logging_format=lambda_.LoggingFormat.JSON,
-            tracing=lambda_.Tracing.ACTIVE,
+            # Outputs are written to /tmp first, and those of one object can exceed 512 MiB.
+            ephemeral_storage=Size.gibibytes(1),
+            tracing=True,
             environment={
                 "CHANNEL": channel,
                 "PARSED_BUCKET": parsed_bucket.bucket_name,
-                "POWERTOOLS_SERVICE_NAME": service,
-                "POWERTOOLS_METRICS_NAMESPACE": _METRICS_NAMESPACE,
+                "POWERTOOLS_SERVICE_NAME": self._metrics["service"],
+                "POWERTOOLS_METRICS_NAMESPACE": self._metrics["namespace"],
             },
-        )
-        self.function.node.add_dependency(policy)
-        self.objects_failed = cloudwatch.Metric(
-            namespace=_METRICS_NAMESPACE,
-            metric_name="ObjectsFailed",
-            dimensions_map={"service": service},
-            statistic="Sum",
+            statements=(
+                (
+                    ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+                    [self.queue.queue_arn],
+                ),
+                (["s3:GetObject"], [raw_bucket.arn_for_objects(f"raw/{channel}/*")]),
+                (
+                    # Delete: outputs that only an earlier version of the parser made must go.
+                    ["s3:PutObject", "s3:DeleteObject"],
+                    [
+                        parsed_bucket.arn_for_objects(f"parsed/{channel}/*"),
+                        parsed_bucket.arn_for_objects(f"rejected/{channel}/*"),
+                    ],
+                ),
+            ),
+            why_wildcards="Every key of this channel, and X-Ray, which has no ARNs.",
         )
         self.function.add_event_source(
             sources.SqsEventSource(
@@ -162,4 +124,13 @@ class ParserFunction(Construct):
                 max_concurrency=maximum_concurrency,
                 report_batch_item_failures=True,
             )
+        )
+
+    def metric(self, name: str) -> cloudwatch.Metric:
+        """The sum of a metric that the function writes (``telemetry_parser.report``)."""
+        return cloudwatch.Metric(
+            namespace=self._metrics["namespace"],
+            metric_name=name,
+            dimensions_map={"service": self._metrics["service"]},
+            statistic="Sum",
         )

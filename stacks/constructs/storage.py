@@ -5,7 +5,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from stacks.private_bucket import private_bucket
+from stacks.helpers.private_bucket import private_bucket
 
 # Long enough to notice that an object was overwritten or deleted by mistake.
 _NONCURRENT_RETENTION = Duration.days(30)

@@ -22,7 +22,7 @@ ENVIRONMENTS = ("dev", "stage", "prod", "local")
 
 
 @cache
-def _synthesized(environment: str) -> Template:
+def _stack(environment: str) -> PipelineStack:
     app = App(context=CONTEXT)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     stack = PipelineStack(
@@ -35,7 +35,12 @@ def _synthesized(environment: str) -> Template:
         hook_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
     )
     app.synth()  # raises on a finding without a written reason
-    return Template.from_stack(stack)
+    return stack
+
+
+@cache
+def _synthesized(environment: str) -> Template:
+    return Template.from_stack(_stack(environment))
 
 
 @pytest.fixture(params=ENVIRONMENTS)
@@ -48,6 +53,12 @@ def template(request: pytest.FixtureRequest) -> Template:
 def template_of() -> Callable[[str], Template]:
     """One environment's template by name."""
     return _synthesized
+
+
+@pytest.fixture
+def stack_of() -> Callable[[str], PipelineStack]:
+    """One environment's stack by name."""
+    return _stack
 
 
 @pytest.fixture

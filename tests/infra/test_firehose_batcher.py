@@ -3,15 +3,15 @@
 import json
 
 import pytest
-from aws_cdk import Duration, Size, Stack
+from aws_cdk import App, Duration, Environment, Size, Stack
 from aws_cdk import aws_s3 as s3
 from aws_cdk.assertions import Match, Template
 
 from stacks.constructs.firehose_batcher import FirehoseBatcher
 
 
-def synthesize(*, seconds: int = 60, mebibytes: int = 64) -> Template:
-    stack = Stack()
+def synthesize(*, seconds: int = 60, mebibytes: int = 64, region: str | None = None) -> Template:
+    stack = Stack(App(), env=Environment(region=region))
     FirehoseBatcher(
         stack,
         "Batcher",
@@ -44,6 +44,36 @@ def test_writes_gzip_objects_under_a_hive_style_utc_hour() -> None:
         FileExtension=".ndjson.gz",
         Prefix="raw/telemetry/dt=!{timestamp:yyyy-MM-dd}/hour=!{timestamp:HH}/",
     )
+
+
+@pytest.mark.parametrize("region", ["mx-central-1", "eusc-de-east-1", "us-iso-east-1"])
+def test_synthesizes_for_regions_that_the_cdk_does_not_know(region: str) -> None:
+    has_destination(synthesize(region=region), CompressionFormat="GZIP")
+
+
+def test_records_are_encrypted_while_they_wait() -> None:
+    synthesize().has_resource_properties(
+        "AWS::KinesisFirehose::DeliveryStream",
+        {"DeliveryStreamEncryptionConfigurationInput": {"KeyType": "AWS_OWNED_CMK"}},
+    )
+
+
+def test_delivery_errors_are_logged_where_the_role_may_write() -> None:
+    template = synthesize()
+    (stream,) = template.find_resources("AWS::KinesisFirehose::DeliveryStream").values()
+    logging = stream["Properties"]["ExtendedS3DestinationConfiguration"]["CloudWatchLoggingOptions"]
+    assert logging["Enabled"] is True
+    (group,) = template.find_resources("AWS::Logs::LogGroup")
+    assert logging["LogGroupName"] == {"Ref": group}
+    (log_stream,) = template.find_resources("AWS::Logs::LogStream")
+    assert logging["LogStreamName"] == {"Ref": log_stream}
+    (policy,) = template.find_resources("AWS::IAM::Policy").values()
+    (writing,) = (
+        statement
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Action"] == "logs:PutLogEvents"
+    )
+    assert writing["Resource"] == {"Fn::GetAtt": [group, "Arn"]}
 
 
 def test_keeps_what_it_cannot_deliver_by_the_type_of_error() -> None:
@@ -108,5 +138,5 @@ def test_its_error_log_does_not_grow_for_ever() -> None:
 def test_fails_synthesis_when_firehose_would_refuse_the_hint(
     seconds: int, mebibytes: int, refused: str
 ) -> None:
-    with pytest.raises(RuntimeError, match=f"got {refused}"):  # their value, not their wording
+    with pytest.raises(ValueError, match=f"got {refused}"):
         synthesize(seconds=seconds, mebibytes=mebibytes)

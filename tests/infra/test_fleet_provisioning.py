@@ -2,7 +2,6 @@
 
 import fnmatch
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +10,16 @@ from aws_cdk.assertions import Match, Template
 
 from contracts import names
 from tests.infra.conftest import ENVIRONMENTS
-from tests.infra.test_iot_ingest import flat
-from tests.infra.test_parser_function import allowed_to
+from tests.infra.templates import (
+    allowed_to,
+    flat,
+    function_of,
+    iot_resource,
+    listed,
+    log_retention_of,
+    role_of,
+    trust_of,
+)
 
 Resources = Callable[[Template, str], list[dict[str, Any]]]
 
@@ -37,10 +44,8 @@ def claim(environment: str, synthesized: Template, resources: Resources) -> Any:
     for statement in found["PolicyDocument"]["Statement"]:
         assert statement["Effect"] == "Allow"
         assert set(statement) == {"Effect", "Action", "Resource"}
-        arns = statement["Resource"]
-        for arn in arns if isinstance(arns, list) else [arns]:
-            resource = re.sub("<AWS::[A-Za-z]+>", "any", flat(arn)).split(":", 5)[5]
-            allowed.setdefault(statement["Action"], set()).add(resource)
+        for arn in listed(statement["Resource"]):
+            allowed.setdefault(statement["Action"], set()).add(iot_resource(arn))
     arns = [resource for resources in allowed.values() for resource in resources]
     longest_prefix = "arn:aws-us-gov:iot:ap-southeast-1:123456789012:"
     assert sum(len(f'"{longest_prefix}{arn}",') for arn in arns) < 2048 - 300
@@ -89,9 +94,22 @@ def test_a_registered_device_gets_the_devices_policy_and_group(
             "ThingName": {"Ref": "ThingName"},
             "ThingGroups": [names.thing_group_name(environment)],
         },
-        "Certificate": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}, "Status": "ACTIVE"},
+        "Certificate": {
+            "CertificateId": {"Ref": "AWS::IoT::Certificate::Id"},
+            "Status": "ACTIVE",
+            "ThingPrincipalType": "EXCLUSIVE_THING",
+        },
         "Policy": {"PolicyName": names.device_policy_name(environment)},
     }
+
+
+def test_a_thing_that_exists_already_keeps_its_other_groups(provisioning: Any) -> None:
+    (thing,) = (
+        resource
+        for resource in json.loads(provisioning["TemplateBody"])["Resources"].values()
+        if resource["Type"] == "AWS::IoT::Thing"
+    )
+    assert thing["OverrideSettings"] == {"ThingGroups": "MERGE"}
 
 
 def test_nobody_is_registered_without_the_hooks_consent(
@@ -118,10 +136,11 @@ def test_the_template_is_made_after_all_that_it_needs(synthesized: Template) -> 
 
 
 def hook_of(template: Template) -> dict[str, Any]:
-    (found,) = template.find_resources(
-        "AWS::Lambda::Function", {"Properties": {"Handler": "provisioning_hook.handler.handler"}}
-    ).values()
-    return dict(found["Properties"])
+    return function_of(template, "provisioning_hook.handler.handler")
+
+
+def test_the_hooks_log_does_not_grow_for_ever(synthesized: Template) -> None:
+    assert log_retention_of(synthesized, hook_of(synthesized)) == 30
 
 
 def test_the_hook_knows_what_a_things_name_is_and_answers_in_time(synthesized: Template) -> None:
@@ -133,26 +152,21 @@ def test_the_hook_knows_what_a_things_name_is_and_answers_in_time(synthesized: T
 def test_the_hook_may_look_for_a_things_certificates_and_log_and_nothing_else(
     synthesized: Template,
 ) -> None:
-    role = hook_of(synthesized)["Role"]["Fn::GetAtt"][0]
+    role, properties = role_of(synthesized, hook_of(synthesized)["Role"])
     allowed = allowed_to(synthesized, role)
     assert set(allowed) == {
         *("iot:ListThingPrincipals", "logs:CreateLogStream", "logs:PutLogEvents")
     }
     (things,) = allowed["iot:ListThingPrincipals"]
     assert things.endswith(":thing/*")
-    assert "ManagedPolicyArns" not in synthesized.to_json()["Resources"][role]["Properties"]
+    assert "ManagedPolicyArns" not in properties
 
 
 def test_aws_iot_registers_with_a_role_that_makes_no_policies_and_takes_nothing_away(
     environment: str, synthesized: Template, provisioning: Any
 ) -> None:
-    role = provisioning["ProvisioningRoleArn"]["Fn::GetAtt"][0]
-    properties = synthesized.to_json()["Resources"][role]["Properties"]
+    role, properties = role_of(synthesized, provisioning["ProvisioningRoleArn"])
     assert "ManagedPolicyArns" not in properties
-    (trust,) = properties["AssumeRolePolicyDocument"]["Statement"]
-    assert trust["Principal"] == {"Service": "iot.amazonaws.com"}
-    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
-    assert flat(trust["Condition"]["ArnLike"]["aws:SourceArn"]).startswith("arn:")
     allowed = allowed_to(synthesized, role)
     writes = {
         action
@@ -162,9 +176,27 @@ def test_aws_iot_registers_with_a_role_that_makes_no_policies_and_takes_nothing_
     assert writes == {
         *("iot:AddThingToThingGroup", "iot:AttachPolicy", "iot:AttachPrincipalPolicy"),
         *("iot:AttachThingPrincipal", "iot:CreateThing", "iot:RegisterThing"),
-        "iot:UpdateCertificate",
+        *("iot:UpdateCertificate", "iot:UpdateThing", "iot:UpdateThingGroupsForThing"),
     }
-    groups = {arn for arn in allowed["iot:AddThingToThingGroup"] if ":thinggroup/" in arn}
-    assert {arn.rpartition("/")[2] for arn in groups} == {names.thing_group_name(environment)}
+    for action in ("iot:AddThingToThingGroup", "iot:UpdateThingGroupsForThing"):
+        assert {iot_resource(arn) for arn in allowed[action]} == {
+            "thing/*",
+            f"thinggroup/{names.thing_group_name(environment)}",
+        }
+    assert {iot_resource(arn) for arn in allowed["iot:UpdateThing"]} == {"thing/*"}
     (policy,) = allowed["iot:GetPolicy"]
     assert policy.endswith(f":policy/{names.device_policy_name(environment)}")
+
+
+def test_only_this_template_of_this_account_may_use_the_role(
+    environment: str, synthesized: Template, provisioning: Any
+) -> None:
+    trust = trust_of(synthesized, provisioning["ProvisioningRoleArn"])
+    assert trust["Principal"] == {"Service": "iot.amazonaws.com"}
+    condition = trust["Condition"]
+    source = condition["ArnLike"].pop("aws:SourceArn")
+    assert iot_resource(source) == f"provisioningtemplate/{provisioning['TemplateName']}"
+    assert condition == {
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+        "ArnLike": {},
+    }

@@ -7,23 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aws_cdk.assertions import Match, Template
+from aws_cdk.assertions import Template
 
 from contracts import names
 from tests.infra.conftest import ENVIRONMENTS
+from tests.infra.templates import flat, iot_resource, listed, trust_of
 
 Resources = Callable[[Template, str], list[dict[str, Any]]]
 THING = "${iot:Connection.Thing.ThingName}"
-
-
-def flat(value: object) -> str:
-    """A resolved ARN with its pseudo parameters as ``<…>``."""
-    if isinstance(value, dict):
-        ((function, argument),) = value.items()
-        if function == "Fn::Join":
-            return "".join(flat(part) for part in argument[1])
-        return f"<{argument if isinstance(argument, str) else '.'.join(argument)}>"
-    return str(value)
 
 
 @pytest.fixture(params=ENVIRONMENTS)
@@ -74,36 +65,18 @@ def test_what_firehose_refuses_is_kept_under_undelivered(rule: Any) -> None:
 
 
 def test_only_this_rule_of_this_account_may_use_its_role(
-    environment: str, template_of: Callable[[str], Template]
+    environment: str, rule: Any, template_of: Callable[[str], Template]
 ) -> None:
-    template = template_of(environment)
-    template.has_resource_properties(
-        "AWS::IAM::Role",
-        {
-            "AssumeRolePolicyDocument": {
-                "Statement": [
-                    {
-                        "Action": "sts:AssumeRole",
-                        "Effect": "Allow",
-                        "Principal": {"Service": "iot.amazonaws.com"},
-                        "Condition": {
-                            "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
-                            "ArnLike": {"aws:SourceArn": Match.any_value()},
-                        },
-                    }
-                ],
-                "Version": "2012-10-17",
-            }
-        },
-    )
-    (role,) = (
-        role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
-        for role in template.find_resources("AWS::IAM::Role").values()
-        if ":rule/" in json.dumps(role)
-    )
-    arn = flat(role["Condition"]["ArnLike"]["aws:SourceArn"])
-    assert arn.endswith(f":rule/{environment}_telemetry")
-    assert arn.startswith("arn:")
+    (action,) = rule["TopicRulePayload"]["Actions"]
+    trust = trust_of(template_of(environment), action["Firehose"]["RoleArn"])
+    assert trust["Principal"] == {"Service": "iot.amazonaws.com"}
+    condition = trust["Condition"]
+    source = condition["ArnLike"].pop("aws:SourceArn")
+    assert iot_resource(source) == f"rule/{environment}_telemetry"
+    assert condition == {
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+        "ArnLike": {},
+    }
 
 
 def test_a_device_may_connect_only_as_the_thing_it_is_attached_to(policy: Any) -> None:
@@ -136,11 +109,7 @@ def test_no_part_of_the_device_policy_matches_more_than_it_names(policy: Any) ->
     arns = [
         flat(arn)
         for statement in policy["PolicyDocument"]["Statement"]
-        for arn in (
-            statement["Resource"]
-            if isinstance(statement["Resource"], list)
-            else [statement["Resource"]]
-        )
+        for arn in listed(statement["Resource"])
     ]
     assert not [arn for arn in arns if "*" in arn or "?" in arn]
     # As IoT Core would fill them in for a thing whose name is a prefix of another's.

@@ -6,32 +6,13 @@ from typing import Any
 import pytest
 from aws_cdk.assertions import Match, Template
 
-from tests.infra.test_iot_ingest import flat
+from tests.infra.templates import allowed_to, function_of, log_retention_of
 
 Resources = Callable[[Template, str], list[dict[str, Any]]]
 
 
 def parser_of(template: Template) -> dict[str, Any]:
-    (function,) = template.find_resources(
-        "AWS::Lambda::Function", {"Properties": {"Handler": "telemetry_parser.handler.handler"}}
-    ).values()
-    return dict(function["Properties"])
-
-
-def allowed_to(template: Template, role: str) -> dict[str, set[str]]:
-    """Action → resources of every statement attached to the role."""
-    allowed: dict[str, set[str]] = {}
-    for policy in template.find_resources("AWS::IAM::Policy").values():
-        if {"Ref": role} not in policy["Properties"]["Roles"]:
-            continue
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
-            actions = statement["Action"]
-            resources = statement["Resource"]
-            for action in actions if isinstance(actions, list) else [actions]:
-                allowed.setdefault(action, set()).update(
-                    flat(arn) for arn in (resources if isinstance(resources, list) else [resources])
-                )
-    return allowed
+    return function_of(template, "telemetry_parser.handler.handler")
 
 
 def test_runs_on_arm_with_the_newest_python_traced_and_with_bounded_logs(
@@ -41,10 +22,7 @@ def test_runs_on_arm_with_the_newest_python_traced_and_with_bounded_logs(
     assert function["Architectures"] == ["arm64"]
     assert function["Runtime"] == "python3.14"
     assert function["TracingConfig"] == {"Mode": "Active"}
-    group = template.find_resources("AWS::Logs::LogGroup")[
-        function["LoggingConfig"]["LogGroup"]["Ref"]
-    ]
-    assert group["Properties"]["RetentionInDays"] == 30
+    assert log_retention_of(template, function) == 30
 
 
 def test_an_event_is_hidden_six_timeouts_and_dies_after_five_tries(

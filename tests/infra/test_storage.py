@@ -32,20 +32,44 @@ def test_every_bucket_is_private_encrypted_versioned_and_owner_enforced(
     )
 
 
-def test_every_bucket_refuses_requests_without_tls(
-    template: Template, resources: Resources
+@pytest.mark.parametrize(
+    "condition",
+    [
+        pytest.param({"Bool": {"aws:SecureTransport": "false"}}, id="no TLS"),
+        pytest.param({"NumericLessThan": {"s3:TlsVersion": 1.2}}, id="TLS older than 1.2"),
+    ],
+)
+def test_every_bucket_refuses_requests_with(
+    condition: dict[str, Any], template: Template, resources: Resources
 ) -> None:
-    buckets = template.find_resources("AWS::S3::Bucket")
-    policies = resources(template, "AWS::S3::BucketPolicy")
     refusing = {
         policy["Bucket"]["Ref"]
-        for policy in policies
+        for policy in resources(template, "AWS::S3::BucketPolicy")
         for statement in policy["PolicyDocument"]["Statement"]
         if statement["Effect"] == "Deny"
         and statement["Action"] == "s3:*"
-        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        and statement["Principal"] == {"AWS": "*"}
+        and statement["Condition"] == condition
     }
-    assert refusing == set(buckets)
+    assert refusing == set(template.find_resources("AWS::S3::Bucket"))
+
+
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-s3-bucket-rule.html
+_ACTIONS = {
+    *("AbortIncompleteMultipartUpload", "ExpirationDate", "ExpirationInDays"),
+    *("NoncurrentVersionExpirationInDays", "NoncurrentVersionTransition"),
+    *("NoncurrentVersionTransitions", "Transition", "Transitions"),
+}
+
+
+def test_every_lifecycle_rule_is_one_that_aws_accepts(
+    template: Template, resources: Resources
+) -> None:
+    for bucket in resources(template, "AWS::S3::Bucket"):
+        rules = bucket["LifecycleConfiguration"]["Rules"]
+        assert all(_ACTIONS & rule.keys() for rule in rules)
+        (markers,) = (rule for rule in rules if rule.get("ExpiredObjectDeleteMarker"))
+        assert not {"ExpirationInDays", "ExpirationDate", "TagFilters"} & markers.keys()
 
 
 @pytest.mark.parametrize("environment", ["dev", "stage", "prod"])
@@ -73,13 +97,22 @@ def test_old_versions_and_broken_uploads_go_in_every_bucket(
 
 
 @pytest.mark.parametrize(
-    ("environment", "policy"), [("dev", "Delete"), ("stage", "Retain"), ("prod", "Retain")]
+    ("environment", "policy"),
+    [("dev", "Delete"), ("stage", "RetainExceptOnCreate"), ("prod", "RetainExceptOnCreate")],
 )
 def test_deleting_the_stack_keeps_the_data_where_it_must(
     environment: str, policy: str, template_of: Callable[[str], Template]
 ) -> None:
     buckets = template_of(environment).find_resources("AWS::S3::Bucket").values()
     assert {bucket["DeletionPolicy"] for bucket in buckets} == {policy}
+
+
+@pytest.mark.parametrize("environment", ["stage", "prod"])
+def test_an_update_that_replaces_a_bucket_keeps_the_old_one(
+    environment: str, template_of: Callable[[str], Template]
+) -> None:
+    buckets = template_of(environment).find_resources("AWS::S3::Bucket").values()
+    assert {bucket["UpdateReplacePolicy"] for bucket in buckets} == {"Retain"}
 
 
 def test_only_raw_objects_are_announced_and_only_after_the_queue_lets_them(

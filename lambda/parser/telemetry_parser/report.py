@@ -16,9 +16,10 @@ from telemetry_parser.limits import ObjectError
 class PowertoolsReport:
     """Logs as JSON, and metrics in CloudWatch's embedded metric format.
 
-    Metrics: ``ReadingsParsed``, ``ReadingsRejected``, ``Rejected…`` for each class of reason that
-    occurred (``RejectedContract``, ``RejectedJson``, …), ``BatchAge``, ``ParseDuration``,
-    ``RawBytes``, ``UnknownFields``; ``ObjectsFailed`` when one goes back to the queue.
+    Metrics: ``ReadingsParsed``, ``ReadingsRejected``, ``ReadingsRejectedPercent``, ``Rejected…``
+    for each class of reason that occurred (``RejectedContract``, ``RejectedJson``, …),
+    ``BatchAge``, ``ParseDuration``, ``RawBytes``, ``UnknownFields``; ``ObjectsFailed`` when one
+    goes back to the queue.
     """
 
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
@@ -31,6 +32,10 @@ class PowertoolsReport:
         add = self._metrics.add_metric
         add("ReadingsParsed", MetricUnit.Count, result.readings_parsed)
         add("ReadingsRejected", MetricUnit.Count, result.readings_rejected)
+        total = result.readings_parsed + result.readings_rejected
+        if total:
+            share = 100 * result.readings_rejected / total
+            add("ReadingsRejectedPercent", MetricUnit.Percent, share)
         for reason_class, count in result.rejected_by.items():
             add(f"Rejected{reason_class.capitalize()}", MetricUnit.Count, count)
         if parsed.batch_age_seconds is not None:

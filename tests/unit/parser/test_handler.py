@@ -90,6 +90,7 @@ def test_metrics_are_in_the_embedded_format(said: list[dict[str, Any]]) -> None:
     assert {metric["Name"]: metric["Unit"] for metric in definition["Metrics"]} == {
         "ReadingsParsed": "Count",
         "ReadingsRejected": "Count",
+        "ReadingsRejectedPercent": "Percent",
         "RejectedContract": "Count",
         "RejectedLine": "Count",
         "BatchAge": "Seconds",

@@ -1,10 +1,10 @@
-"""What every bucket of the pipeline is, whatever it holds."""
+"""A bucket with the settings that every bucket of the pipeline shares."""
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from stacks.acknowledgements import acknowledge
+from stacks.helpers.acknowledgements import acknowledge
 
 
 def private_bucket(
@@ -16,13 +16,13 @@ def private_bucket(
     removal_policy: RemovalPolicy,
     why_no_access_log: str,
 ) -> s3.Bucket:
-    """Make a bucket that is private, versioned and encrypted, and takes TLS requests only.
+    """Make a private, versioned, encrypted bucket that accepts requests over TLS 1.2 only.
 
     Args:
-        retention: After this its objects are removed.
-        noncurrent_retention: And what was overwritten or deleted, after this.
-        removal_policy: DESTROY also empties it, with a helper function of the CDK.
-        why_no_access_log: What the checks at synthesis are told.
+        retention: Objects expire after this.
+        noncurrent_retention: Overwritten and deleted versions expire after this.
+        removal_policy: DESTROY also empties the bucket, with a helper function of the CDK.
+        why_no_access_log: Reason given to the checks at synthesis.
     """
     bucket = s3.Bucket(
         scope,
@@ -36,13 +36,15 @@ def private_bucket(
         removal_policy=removal_policy,
         auto_delete_objects=removal_policy == RemovalPolicy.DESTROY,
         lifecycle_rules=[
+            s3.LifecycleRule(expiration=retention),
+            # S3 allows the delete marker only in a rule without an expiration; CloudFormation
+            # demands another action beside it.
+            # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-s3-bucket-rule.html
             s3.LifecycleRule(
-                expiration=retention,
+                expired_object_delete_marker=True,
                 noncurrent_version_expiration=noncurrent_retention,
                 abort_incomplete_multipart_upload_after=Duration.days(7),
             ),
-            # S3 allows this beside an expiration only in a rule of its own.
-            s3.LifecycleRule(expired_object_delete_marker=True),
         ],
     )
     acknowledge(bucket, "AwsSolutions-S1", why_no_access_log)

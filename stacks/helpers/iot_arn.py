@@ -1,11 +1,11 @@
-"""ARNs of AWS IoT, for the constructs."""
+"""ARNs of AWS IoT resources."""
 
 from aws_cdk import ArnFormat, Stack
 from constructs import Construct
 
 
 def iot_arn(scope: Construct, resource: str, name: str) -> str:
-    """The ARN of what is called ``name``, in the account and region of ``scope``'s stack.
+    """The ARN of ``{resource}/{name}`` in the account and region of ``scope``'s stack.
 
     See https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiot.html
     """

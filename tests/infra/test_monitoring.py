@@ -1,0 +1,171 @@
+"""Which alarms there are, when they are raised, and that they reach somebody."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from aws_cdk import App, Stack
+from aws_cdk.assertions import Template
+
+from stacks.constructs.monitoring import Monitoring
+from tests.infra.templates import listed
+
+Resources = Callable[[Template, str], list[dict[str, Any]]]
+
+INTERVALS = {"dev": 60, "stage": 60, "prod": 60, "local": 5}
+
+
+def referenced(template: Template, type_: str, handler: str | None = None) -> set[str]:
+    """Logical ids of the resources of a type, of functions those with ``handler``."""
+    properties = {"Properties": {"Handler": handler}} if handler else {}
+    return set(template.find_resources(type_, properties))
+
+
+def alarms_of(template: Template, resources: Resources) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (alarm["Namespace"], alarm["MetricName"]): alarm
+        for alarm in resources(template, "AWS::CloudWatch::Alarm")
+    }
+
+
+@pytest.mark.parametrize("environment", INTERVALS)
+def test_each_way_to_lose_data_has_an_alarm_with_its_limit(
+    environment: str, template_of: Callable[[str], Template], resources: Resources
+) -> None:
+    alarms = alarms_of(template_of(environment), resources)
+    assert {key: (alarm["Statistic"], alarm["Threshold"]) for key, alarm in alarms.items()} == {
+        ("AWS/IoT", "RuleNotFound"): ("Sum", 0),
+        ("AWS/IoT", "RuleMessageThrottled"): ("Sum", 0),
+        ("AWS/IoT", "Failure"): ("Sum", 0),
+        ("AWS/IoT", "ErrorActionFailure"): ("Sum", 0),
+        ("AWS/IoT", "RegisterThingFailed"): ("Sum", 0),
+        ("AWS/Firehose", "ThrottledRecords"): ("Sum", 0),
+        ("AWS/Firehose", "DeliveryToS3.DataFreshness"): ("Maximum", INTERVALS[environment] + 600),
+        ("AWS/SQS", "ApproximateAgeOfOldestMessage"): ("Maximum", 900),
+        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): ("Maximum", 0),
+        ("AWS/Lambda", "Errors"): ("Sum", 0),
+        (f"telemetry-{environment}", "ObjectsFailed"): ("Sum", 0),
+        (f"telemetry-{environment}", "ReadingsRejectedPercent"): ("Average", 5),
+        (f"telemetry-{environment}", "UnknownFields"): ("Maximum", 0),
+    }
+    for alarm in alarms.values():
+        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+        assert alarm["Period"] == 300
+        assert alarm["EvaluationPeriods"] == 1
+        assert alarm["TreatMissingData"] == "notBreaching"
+        assert alarm["AlarmDescription"].count(". ") >= 1, "what it means, and what is at risk"
+
+
+@pytest.mark.parametrize("environment", INTERVALS)
+def test_each_alarm_watches_its_own_environment_and_channel(
+    environment: str, template_of: Callable[[str], Template], resources: Resources
+) -> None:
+    template = template_of(environment)
+    rule = f"{environment}_telemetry"
+    (source,) = (
+        name
+        for name, queue in template.find_resources("AWS::SQS::Queue").items()
+        if "RedrivePolicy" in queue["Properties"]
+    )
+    (dead,) = referenced(template, "AWS::SQS::Queue") - {source}
+    (stream,) = referenced(template, "AWS::KinesisFirehose::DeliveryStream")
+    (function,) = referenced(template, "AWS::Lambda::Function", "telemetry_parser.handler.handler")
+    watched = {
+        metric: {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
+        for (_, metric), alarm in alarms_of(template, resources).items()
+    }
+    assert watched == {
+        "RuleNotFound": {"RuleName": rule},
+        "RuleMessageThrottled": {"RuleName": rule},
+        "Failure": {"RuleName": rule, "ActionType": "Firehose"},
+        "ErrorActionFailure": {"RuleName": rule, "ActionType": "S3"},
+        "RegisterThingFailed": {"TemplateName": f"{environment}_devices"},
+        "ThrottledRecords": {"DeliveryStreamName": {"Ref": stream}},
+        "DeliveryToS3.DataFreshness": {"DeliveryStreamName": {"Ref": stream}},
+        "ApproximateAgeOfOldestMessage": {"QueueName": {"Fn::GetAtt": [source, "QueueName"]}},
+        "ApproximateNumberOfMessagesVisible": {"QueueName": {"Fn::GetAtt": [dead, "QueueName"]}},
+        "Errors": {"FunctionName": {"Ref": function}},
+        "ObjectsFailed": {"service": "parser-telemetry"},
+        "ReadingsRejectedPercent": {"service": "parser-telemetry"},
+        "UnknownFields": {"service": "parser-telemetry"},
+    }
+
+
+def test_the_parser_writes_its_metrics_where_the_alarms_look(
+    template: Template, resources: Resources
+) -> None:
+    (parser,) = (
+        function["Environment"]["Variables"]
+        for function in resources(template, "AWS::Lambda::Function")
+        if function["Handler"] == "telemetry_parser.handler.handler"
+    )
+    key = (parser["POWERTOOLS_METRICS_NAMESPACE"], "ObjectsFailed")
+    (dimension,) = alarms_of(template, resources)[key]["Dimensions"]
+    assert dimension == {"Name": "service", "Value": parser["POWERTOOLS_SERVICE_NAME"]}
+
+
+@pytest.fixture
+def mailing() -> Template:
+    stack = Stack(App(), "Stack")
+    Monitoring(stack, "Monitoring", alarm_email="ops@example.com").watch_provisioning("devices")
+    return Template.from_stack(stack)
+
+
+def test_alarms_go_to_the_address_that_is_configured(
+    mailing: Template, resources: Resources
+) -> None:
+    (topic,) = mailing.find_resources("AWS::SNS::Topic")
+    mailing.has_resource_properties(
+        "AWS::SNS::Subscription",
+        {"Protocol": "email", "Endpoint": "ops@example.com", "TopicArn": {"Ref": topic}},
+    )
+    alarms = resources(mailing, "AWS::CloudWatch::Alarm")
+    assert [alarm["AlarmActions"] for alarm in alarms] == [[{"Ref": topic}]]
+
+
+def may_publish(template: Template, service: str, *, account: str, tls: bool) -> bool:
+    """Evaluate the topic's policy as IAM does: one Allow must match, and no Deny."""
+    (topic,) = template.find_resources("AWS::SNS::Topic")
+    (policy,) = template.find_resources("AWS::SNS::TopicPolicy").values()
+    assert policy["Properties"]["Topics"] == [{"Ref": topic}]
+    request = {"aws:SourceAccount": account, "aws:SecureTransport": str(tls).lower()}
+    effects = {
+        statement["Effect"]
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if "sns:Publish" in listed(statement["Action"])
+        and statement["Principal"] in ("*", {"AWS": "*"}, {"Service": service})
+        and {"Ref": topic} in listed(statement["Resource"])
+        and holds(statement.get("Condition", {}), request)
+    }
+    return effects == {"Allow"}
+
+
+def holds(condition: Mapping[str, Mapping[str, Any]], request: Mapping[str, str]) -> bool:
+    assert condition.keys() <= {"Bool", "StringEquals"}, "not evaluated here"
+    return all(
+        request[key] == ("this account" if value == {"Ref": "AWS::AccountId"} else value)
+        for operands in condition.values()
+        for key, value in operands.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("service", "account", "tls", "allowed"),
+    [
+        pytest.param("cloudwatch", "this account", True, True, id="CloudWatch of this account"),
+        pytest.param("cloudwatch", "another", True, False, id="CloudWatch of another account"),
+        pytest.param("cloudwatch", "this account", False, False, id="CloudWatch over plain HTTP"),
+        pytest.param("s3", "this account", True, False, id="another service"),
+    ],
+)
+def test_who_may_publish_alarms(
+    service: str, account: str, tls: bool, allowed: bool, mailing: Template
+) -> None:
+    assert may_publish(mailing, f"{service}.amazonaws.com", account=account, tls=tls) is allowed
+
+
+def test_without_an_address_alarms_are_only_shown(template: Template, resources: Resources) -> None:
+    assert not resources(template, "AWS::SNS::Topic")
+    alarms = resources(template, "AWS::CloudWatch::Alarm")
+    assert alarms
+    assert not [alarm for alarm in alarms if "AlarmActions" in alarm]
