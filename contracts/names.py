@@ -113,6 +113,19 @@ def customer_of_policy(environment: str, policy_name: str) -> tuple[str, str] | 
     return re.sub("_[_-]", lambda two: "_" if two[0] == "__" else ":", found[2]), found[1]
 
 
+def environment_of_policy(policy_name: str) -> str | None:
+    """The environment whose certificates carry the policy; None if it is not one of ours."""
+    form = rf"({ENVIRONMENT_PATTERN})_(?:device|claim|customer_{CUSTOMER_PATTERN}_.+)"
+    found = re.fullmatch(form, policy_name)
+    return None if found is None else found[1]
+
+
+def environment_of_group(thing_group_name: str) -> str | None:
+    """The environment whose things are in the group; None if it is not one of ours."""
+    found = re.fullmatch(rf"({ENVIRONMENT_PATTERN})_devices", thing_group_name)
+    return None if found is None else found[1]
+
+
 def topic(environment: str, thing_name: str, channel: str, customer: str | None = None) -> str:
     """The plain topic of a thing's channel, or of a customer's part of it.
 

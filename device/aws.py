@@ -4,6 +4,7 @@ Whoever imports this module needs boto3 and AWS credentials; publishing does not
 """
 
 import json
+import os
 from collections.abc import Iterator
 from configparser import ConfigParser, SectionProxy
 from configparser import Error as ConfigError
@@ -153,6 +154,19 @@ class AwsEnvironment:
         return Broker(answer["endpointAddress"], 8883, _AMAZON_ROOT_CA.read_bytes())
 
 
+def listed(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
+    """Every entry of an operation that answers in pages, such as ``list_policies``.
+
+    Args:
+        client: A client of boto3.
+        operation: The operation's name in boto3.
+        key: Where a page has its entries.
+        arguments: Of the operation.
+    """
+    for page in client.get_paginator(operation).paginate(**arguments):
+        yield from page[key]
+
+
 @contextmanager
 def part_of_stack(iot: "IoTClient", environment: str, kind: str, name: str) -> Iterator[None]:
     """Use something in AWS IoT that the stack of ``environment`` makes.
@@ -223,7 +237,9 @@ def _session(environment: str, settings: dict[str, Any], root: Path) -> boto3.Se
         _local_session(root)
         if environment == LOCAL
         else boto3.Session(
-            botocore_session=_botocore_session(None), region_name=settings.get("region")
+            botocore_session=_botocore_session(None),
+            # boto3 itself reads AWS_DEFAULT_REGION and the profile, but not AWS_REGION.
+            region_name=settings.get("region") or os.environ.get("AWS_REGION") or None,
         )
     )
     if not session.region_name:

@@ -7,6 +7,8 @@ import contextlib
 import fcntl
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +28,13 @@ DEVICE_FILE = "device.json"
 CERTIFICATE_FILE = "certificate.pem"
 KEY_FILE = "private.key"
 CA_FILE = "ca.pem"
+
+ROTATION_FILE = "rotation.json"
+"""In the folder from the first step of a rotation to its last: the old certificate."""
+CURRENT = "current"
+"""After a rotation, the link to the folder of the key and certificate that are in use."""
+PAIRS = ("pair-a", "pair-b")
+"""The folders that ``current`` links to in turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +134,14 @@ def options(environment: str, thing_name: str, customer: str | None) -> str:
 
 
 def load(folder: Path) -> Identity:
-    """Read the identity in ``folder`` and see that its key and certificate are a pair.
+    """Read the identity in ``folder`` and check that its key and certificate are a pair.
 
     Raises:
         IdentityError: It is missing, incomplete or inconsistent.
     """
     if not folder.is_dir():
         raise IdentityError(
-            f"expected an identity in {folder}, got no such folder; "
-            "run python -m device.provision --env ENV THING"
+            f"expected an identity in {folder}, got no such folder; run {_provision(folder)}"
         )
     identity = Identity(folder, read_device(folder))
     for path in (identity.certificate_path, identity.key_path, identity.ca_path):
@@ -152,6 +160,16 @@ def _again(device: Device) -> str:
     return f"run {device.command}"
 
 
+def _provision(folder: Path) -> str:
+    """The command that makes the identity of ``folder``, with the names that are in its path."""
+    environment, (thing_name, _, customer) = folder.parent.name, folder.name.partition(".")
+    if folder.parent.parent.name != "certs" or not re.fullmatch(
+        names.THING_NAME_PATTERN, thing_name
+    ):
+        return "python -m device.provision --env ENV THING"
+    return f"python -m device.provision {options(environment, thing_name, customer or None)}"
+
+
 def read_device(folder: Path) -> Device:
     """Read ``device.json``, which is there once provisioning has completed.
 
@@ -165,7 +183,7 @@ def read_device(folder: Path) -> Device:
     except FileNotFoundError:
         raise IdentityError(
             f"expected {path}, got no such file: provisioning has not completed; "
-            "run python -m device.provision again"
+            f"run {_provision(folder)} again"
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise IdentityError(
@@ -181,11 +199,27 @@ def read_device(folder: Path) -> Device:
 
 
 def _restore(path: Path) -> str:
-    """What mends a file that ``device.provision`` cannot make again."""
+    """What to do about a file that ``device.provision`` cannot make again."""
     return (
         f"restore it from where it was made, or move {path.parent} away and run "
-        "python -m device.provision again"
+        f"{_provision(path.parent)} again"
     )
+
+
+def discard(folder: Path) -> None:
+    """Remove every file of the identity but its spool, whose readings may still be sent.
+
+    ``device.json`` goes last: until then, an interrupted removal can be told and repeated.
+    """
+    description = folder / DEVICE_FILE
+    if description.is_symlink() and description.exists():
+        write_private(description, description.read_bytes())  # it is in one of the pairs
+    for name in (KEY_FILE, CERTIFICATE_FILE, CA_FILE, ROTATION_FILE, CURRENT):
+        remove(folder / name)
+    for pair in (folder / name for name in PAIRS):
+        if pair.exists():
+            shutil.rmtree(pair)
+    remove(description)
 
 
 def refuse_leftovers(folder: Path) -> None:
@@ -211,7 +245,7 @@ def public_key_of_certificate(path: Path) -> bytes:
         return public_key_of_pem(path.read_text("ascii"))
     except (OSError, ValueError):
         raise IdentityError(
-            f"expected a PEM certificate in {path}; run python -m device.provision again"
+            f"expected a PEM certificate in {path}; run {_provision(path.parent)} again"
         ) from None
 
 
@@ -241,20 +275,34 @@ def public_key_of_key(path: Path) -> bytes:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Keep a second run for the same identity out; the lock dies with the process."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+def working_in(folder: Path, root: Path) -> Iterator[None]:
+    """Make ``folder`` if it is missing, and keep a second run out of it.
+
+    The lock ends with the process. A folder that is empty afterwards is removed.
+
+    Raises:
+        IdentityError: Another run is at work, or the disk does not allow what is done inside.
+    """
+    with _explained(folder):
+        make_folder(folder, root)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise IdentityError(
-                f"another device command is at work in {folder}; run this when it has ended",
-                ExitStatus.CONFLICT,
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
+            _lock(descriptor, folder)
+            yield
+        finally:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise IdentityError(
+            f"another device command is at work in {folder}; run this when it has ended",
+            ExitStatus.CONFLICT,
+        ) from None
 
 
 def make_folder(folder: Path, root: Path) -> None:
@@ -269,16 +317,25 @@ def write_private(path: Path, content: bytes) -> None:
     """Write ``path`` so that at any moment it is the old file or the new one, mode 0600.
 
     The data has reached the disk when this returns: what follows may be irrevocable.
+
+    Raises:
+        IdentityError: The disk is full, or the folder is read-only. The old file is unharmed.
     """
     temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)  # the name may be left from an earlier attempt
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
-    _sync_folder(path.parent)
+    # A new file, never one that is there already: that could be a link to anywhere.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with _explained(path):
+        temporary.unlink(missing_ok=True)
+        try:
+            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
 
 
 def link(path: Path, target: Path) -> None:
@@ -295,6 +352,19 @@ def remove(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
         _sync_folder(path.parent)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Name the file, or else ``path``, in an error of the file system."""
+    try:
+        yield
+    except OSError as error:
+        raise IdentityError(
+            f"cannot use {error.filename or path}: {error.strerror or error}; check its "
+            "permissions and the free space, then run this again",
+            ExitStatus.FILE,
+        ) from None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,23 +1,23 @@
 """Give a device its identity: ``python -m device.provision --env ENV THING``.
 
-It makes the key here, has AWS IoT sign a certificate for it, registers the thing, attaches
-certificate and policy, writes ``certs/{env}/{thing}/`` (see the package's docstring) and, last of
-all, activates the certificate. Interrupted anywhere, run it again: it completes, with the same
-certificate. Run on a complete identity, it looks at every part, mends what is missing, and says
-what it changed, if anything.
+The command makes a key on this machine, has AWS IoT sign a certificate for it, registers the thing,
+attaches certificate and policy, writes ``certs/{env}/{thing}/`` (see the package's docstring) and
+finally activates the certificate. After an interruption, run it again: it completes the identity
+with the same certificate. On a complete identity, it checks every part, restores what is missing
+and says what it changed. If the certificate was revoked or deleted, it makes a new key.
 
-``--from things.csv`` does so for every thing of the file's column ``thing_name``, a few at a
-time. It starts only if every line has a name, goes on past a thing that fails, and ends with the
-status of the first one that did. Run again, it completes what is missing.
+``--from things.csv`` does this for every thing of the file's column ``thing_name``, a few at a
+time. It starts only if every line has a name, continues after a thing that fails, and ends with the
+status of the first failure. Run it again to complete what is missing.
 
 ``--customer NAME`` gives a customer of the thing an identity of its own, limited to the sub-topics
-``dt/{env}/{thing}/{channel}/{customer}`` by a policy of its own. Run it again when a contract was
-added: the policy follows.
+``dt/{env}/{thing}/{channel}/{customer}`` by a policy of its own. Run it again after adding a
+contract, so that the policy allows the new channel.
 
-``--claim`` is for the device itself, which has no AWS credentials but a claim certificate, as
-``ops.claim`` makes it: see ``device.registry.enrolment``.
+``--claim`` is for the device itself, which has no AWS credentials but a claim certificate, made by
+``ops.claim``: see ``device.registry.enrolment``.
 
-``device.registry.registration`` says what it does not do by itself, and which permissions it needs.
+``device.registry.registration`` says what is left to a person, and lists the permissions.
 """
 
 from pathlib import Path
@@ -32,7 +32,27 @@ from device.errors import DeviceError, ExitStatus
 from device.registry import things_table
 
 
-@click.command(cls=cli.Command)
+@click.command(
+    cls=cli.Command,
+    examples=[
+        "python -m device.provision --env dev sensor-1",
+        "python -m device.provision --env dev sensor-1 --customer acme",
+        "python -m device.provision --env dev --from things.csv",
+        "python -m device.provision --env dev sensor-2 --claim",
+    ],
+    statuses=[
+        ExitStatus.REFUSED,
+        ExitStatus.CONNECTION_REFUSED,
+        ExitStatus.UNREACHABLE,
+        ExitStatus.IDENTITY,
+        ExitStatus.CREDENTIALS,
+        ExitStatus.FORBIDDEN,
+        ExitStatus.NO_STACK,
+        ExitStatus.ENVIRONMENT,
+        ExitStatus.CONFLICT,
+        ExitStatus.SERVICE,
+    ],
+)
 @cli.environment_option()
 @click.option(
     "--from",
@@ -60,8 +80,8 @@ def main(
 ) -> None:
     """Give THING its identity: key, certificate, registration, and a folder under certs/.
 
-    Prints the folder. Run again, it completes what was interrupted, mends what is missing,
-    and otherwise changes nothing.
+    Prints the folder. Run it again to complete an interrupted run or to restore what is missing;
+    it changes nothing else.
     """
     if (thing_name is None) == (table is None):
         raise click.UsageError("expected either THING or --from CSV")
@@ -90,8 +110,8 @@ def _provision_one(
         loaded = enrolment.load_claim(environment, folder)
         made = enrolment.enrol(loaded, thing_name, report, root=identity.PROJECT_ROOT)
     else:
-        from device import aws  # noqa: PLC0415  # they alone need boto3
-        from device.registry import registration  # noqa: PLC0415  # they alone need boto3
+        from device import aws  # noqa: PLC0415  # needs boto3
+        from device.registry import registration  # noqa: PLC0415  # needs boto3
 
         opened = aws.session_for(environment)
         made = registration.provision(opened, thing_name, report, customer=customer)
@@ -106,15 +126,19 @@ def _provision_table(environment: str, table: TextIO) -> None:
         cli.say(f"error: {line}")
     if bad:
         raise DeviceError(
-            f"expected a thing name on every line, got {len(bad)} bad lines; nothing was "
-            "provisioned; mend them and run this again",
+            f"expected a thing name on every line, got {cli.counted(len(bad), 'bad line')}; "
+            "nothing was provisioned; correct the file and run this again",
             ExitStatus.USAGE,
         )
-    from device import aws  # noqa: PLC0415  # they alone need boto3
-    from device.registry import registration  # noqa: PLC0415  # they alone need boto3
+    if not things:
+        cli.say(f"{table.name} names no thing; nothing to do")
+        return
+    from device import aws  # noqa: PLC0415  # needs boto3
+    from device.registry import registration  # noqa: PLC0415  # needs boto3
 
     provisioner = registration.Provisioner(aws.session_for(environment))
     failures: list[DeviceError] = []
+    total = cli.counted(len(things), "thing")
     with Progress(total=len(things)) as progress:
         results = things_table.each(
             things, lambda name: provisioner.provision(name, lambda _: None)
@@ -125,11 +149,11 @@ def _provision_table(environment: str, table: TextIO) -> None:
                 progress.say(f"error: line {row.line}: {row.thing_name}: {result}")
             else:
                 click.echo(str(result.folder))
-            progress.show(done, f"{done} of {len(things)} things, {len(failures)} failed")
+            progress.show(done, f"{done} of {total}, {len(failures)} failed")
     if failures:
         raise DeviceError(
-            f"{len(failures)} of {len(things)} things failed; mend what their lines say and run "
-            "this again: it completes what is missing",
+            f"{len(failures)} of {total} failed; resolve the errors above and run this again: it "
+            "completes what is missing",
             failures[0].status,
         )
 

@@ -30,14 +30,9 @@ from device import aws, cli, identity
 from device.delivery import mqtt
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Device, Identity
-from device.registry import certificates, proof, retirement
+from device.registry import certificates, ownership, proof, retirement
 from device.registry.registration import ONCE
 
-JOURNAL_FILE = "rotation.json"
-"""In the identity's folder from the first step of a rotation to its last: the old certificate."""
-
-_CURRENT = "current"
-_SLOTS = ("pair-a", "pair-b")
 _LINKED = (identity.KEY_FILE, identity.CERTIFICATE_FILE, identity.DEVICE_FILE)
 
 
@@ -66,7 +61,9 @@ def rotate(
     folder = identity.folder_of(environment.name, name, environment.root)
     if not folder.is_dir():
         identity.load(folder)  # says what to do
-    with identity.only_one(folder), aws.explained(environment.name):
+    with identity.working_in(folder, environment.root), aws.explained(environment.name):
+        device = identity.read_device(folder)
+        ownership.check_identity(environment, folder, device, thing_name, customer)
         return _Rotation(environment, folder, report).run()
 
 
@@ -90,6 +87,7 @@ class _Rotation:
             )
         device = identity.load(self._folder).device
         old_arn = self._old_arn(device)
+        self._check_owner(device, old_arn)
         if device.certificate_arn == old_arn:
             slot = self._free_slot()
             new = self._issue(slot, device)
@@ -99,12 +97,12 @@ class _Rotation:
         retirement.retire(self._iot, old_arn, self._report)
         # The old key is worth nothing any more, but should not lie about.
         shutil.rmtree(self._free_slot(), ignore_errors=True)
-        identity.remove(self._folder / JOURNAL_FILE)
+        identity.remove(self._folder / identity.ROTATION_FILE)
         return identity.load(self._folder)
 
     def _old_arn(self, device: Device) -> str:
         """The certificate that is replaced, which the journal tells from the first step on."""
-        path = self._folder / JOURNAL_FILE
+        path = self._folder / identity.ROTATION_FILE
         try:
             return str(json.loads(path.read_bytes())["old_certificate_arn"])
         except FileNotFoundError:
@@ -114,11 +112,26 @@ class _Rotation:
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise IdentityError(f"expected a journal of rotation, got {path}: {error}") from None
 
+    def _check_owner(self, device: Device, old_arn: str) -> None:
+        """Check that thing and certificate are of this environment before changing them."""
+        thing_name, environment = device.thing_name, self._environment.name
+        try:
+            principals = list(
+                aws.listed(self._iot, "list_thing_principals", "principals", thingName=thing_name)
+            )
+        except self._iot.exceptions.ResourceNotFoundException:
+            raise AwsError(
+                f"no thing named {thing_name} in environment {environment}; run {device.command}",
+                ExitStatus.CONFLICT,
+            ) from None
+        ownership.check_thing(self._iot, environment, thing_name, principals)
+        ownership.check_certificate(self._iot, environment, old_arn)
+
     def _free_slot(self) -> Path:
         """The folder for a pair that is not in use."""
-        current = self._folder / _CURRENT
-        used = current.readlink().name if current.is_symlink() else _SLOTS[0]
-        return self._folder / next(name for name in _SLOTS if name != used)
+        current = self._folder / identity.CURRENT
+        used = current.readlink().name if current.is_symlink() else identity.PAIRS[0]
+        return self._folder / next(name for name in identity.PAIRS if name != used)
 
     def _issue(self, slot: Path, device: Device) -> Identity:
         """Make the new pair in ``slot``, registered like the old one, and activate it."""
@@ -165,9 +178,9 @@ class _Rotation:
 
     def _switch(self, slot: Path) -> None:
         """Put the pair in ``slot`` to use. At every moment the identity is one whole pair."""
-        current = self._folder / _CURRENT
+        current = self._folder / identity.CURRENT
         if not current.is_symlink():
-            first = self._folder / _SLOTS[0]
+            first = self._folder / identity.PAIRS[0]
             identity.make_folder(first, self._environment.root)
             for name in _LINKED:
                 identity.write_private(first / name, (self._folder / name).read_bytes())
@@ -177,11 +190,29 @@ class _Rotation:
             if not path.is_symlink():
                 # Provisioning writes plain files: the pair in use is what they say.
                 identity.write_private(current / name, path.read_bytes())
-                identity.link(path, Path(_CURRENT, name))
+                identity.link(path, Path(identity.CURRENT, name))
         identity.link(current, Path(slot.name))
 
 
-@click.command(cls=cli.Command)
+@click.command(
+    cls=cli.Command,
+    examples=[
+        "python -m device.rotate --env dev sensor-1",
+        "python -m device.rotate --env dev sensor-1 --customer acme",
+    ],
+    statuses=[
+        ExitStatus.REFUSED,
+        ExitStatus.CONNECTION_REFUSED,
+        ExitStatus.UNREACHABLE,
+        ExitStatus.IDENTITY,
+        ExitStatus.CREDENTIALS,
+        ExitStatus.FORBIDDEN,
+        ExitStatus.NO_STACK,
+        ExitStatus.ENVIRONMENT,
+        ExitStatus.CONFLICT,
+        ExitStatus.SERVICE,
+    ],
+)
 @cli.environment_option()
 @cli.customer_option("Rotate the identity of this customer of THING.")
 @click.argument("thing_name", metavar="THING", callback=cli.thing_name)

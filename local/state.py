@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from device.errors import DeviceError
+from device.identity import write_private
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".local"
@@ -81,10 +82,7 @@ def forget() -> None:
 def write_privately(path: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = path.with_suffix(".tmp")
-    scratch.touch(mode=0o600)
-    scratch.write_text(text)
-    scratch.replace(path)
+    write_private(path, text.encode())
 
 
 def spawn(

@@ -15,7 +15,6 @@ The credentials need ``cloudformation:DescribeStacks`` and, of ``iot:``, ``Descr
 ``DetachPolicy``, ``ListPrincipalThings``, ``DetachThingPrincipal`` and ``DeleteCertificate``.
 """
 
-import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,9 +24,9 @@ import click
 
 from contracts import names
 from device import aws, cli, identity
-from device.errors import AwsError, ExitStatus, IdentityError
+from device.errors import AwsError, ExitStatus
 from device.identity import Device, Identity
-from device.registry import certificates, retirement
+from device.registry import certificates, holdings, ownership, retirement
 from device.registry.registration import ONCE
 
 if TYPE_CHECKING:  # the stubs are a development requirement
@@ -46,11 +45,11 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
     iot = environment.session.client("iot")
     iot_once = environment.session.client("iot", config=ONCE)
     folder = _folder(environment)
-    identity.make_folder(folder, environment.root)
-    with identity.only_one(folder), aws.explained(environment.name):
+    with identity.working_in(folder, environment.root), aws.explained(environment.name):
         if certificates.Journal.read(folder) is None:
             if (folder / identity.DEVICE_FILE).exists():
                 existing = identity.load(folder)
+                ownership.check_identity(environment, folder, existing.device, names.CLAIM, None)
                 _check_active(iot, existing)
                 return existing
             identity.refuse_leftovers(folder)
@@ -79,26 +78,6 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
         return identity.load(folder)
 
 
-def certificates_of(environment: aws.AwsEnvironment) -> list[str]:
-    """ARNs of the environment's claim certificates, also of one that is being retired here.
-
-    Raises:
-        AwsError: They could not be looked up.
-    """
-    arns: set[str] = set()
-    iot = environment.session.client("iot")
-    policy = names.claim_policy_name(environment.name)
-    with (
-        aws.explained(environment.name),
-        aws.part_of_stack(iot, environment.name, "policy", policy),
-    ):
-        pages = iot.get_paginator("list_targets_for_policy").paginate(policyName=policy)
-        arns |= {arn for page in pages for arn in page["targets"] if ":cert/" in arn}
-    with contextlib.suppress(IdentityError):  # there is none on this machine
-        arns.add(identity.read_device(_folder(environment)).certificate_arn)
-    return sorted(arns)
-
-
 def revoke(
     environment: aws.AwsEnvironment, certificate_arns: list[str], report: Callable[[str], None]
 ) -> None:
@@ -107,6 +86,10 @@ def revoke(
     Raises:
         AwsError: AWS IoT refuses.
     """
+    folder = _folder(environment)
+    if (folder / identity.DEVICE_FILE).exists():
+        device = identity.read_device(folder)
+        ownership.check_identity(environment, folder, device, names.CLAIM, None)
     iot = environment.session.client("iot")
     with aws.explained(environment.name):
         # All of them before anything else: from here on nobody can register with these.
@@ -114,8 +97,7 @@ def revoke(
             retirement.deactivate(iot, arn, "REVOKED", report)
         for arn in certificate_arns:
             retirement.retire(iot, arn, report)
-    folder = _folder(environment)
-    if folder.exists():
+    if folder.is_dir():
         shutil.rmtree(folder)
         report(f"{folder}: removed")
 
@@ -139,7 +121,23 @@ def _check_active(iot: "IoTClient", claim: Identity) -> None:
         )
 
 
-@click.command(cls=cli.Command)
+@click.command(
+    cls=cli.Command,
+    examples=[
+        "python -m ops.claim --env dev",
+        "python -m ops.claim --env dev --revoke",
+    ],
+    statuses=[
+        ExitStatus.UNREACHABLE,
+        ExitStatus.IDENTITY,
+        ExitStatus.CREDENTIALS,
+        ExitStatus.FORBIDDEN,
+        ExitStatus.NO_STACK,
+        ExitStatus.ENVIRONMENT,
+        ExitStatus.CONFLICT,
+        ExitStatus.SERVICE,
+    ],
+)
 @cli.environment_option()
 @click.option("--revoke", "revoking", is_flag=True, help="Revoke and delete all of them instead.")
 @click.option("--yes", is_flag=True, help="Do not ask before revoking; for scripts.")
@@ -153,10 +151,13 @@ def main(environment: str, *, revoking: bool, yes: bool) -> None:
     if not revoking:
         click.echo(str(make(opened, cli.say).folder))
         return
-    arns = certificates_of(opened)
+    arns = holdings.find_claims(opened)
+    if not arns and not _folder(opened).exists():
+        cli.say(f"environment {environment} has no claim certificate; nothing to do")
+        return
     ids = [arn.rpartition("/")[2] for arn in arns]
     if not yes:
-        held = ", ".join(ids) or "there is none"
+        held = ", ".join(ids) or "an unfinished one on this machine"
         click.confirm(
             f"Revoke and delete the claim certificates of {environment}, account "
             f"{opened.account} ({held})?",

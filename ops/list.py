@@ -1,22 +1,22 @@
-"""Who is there: ``python -m ops.list --env ENV``.
+"""List things and their certificates: ``python -m ops.list --env ENV``.
 
-Every thing of the environment's group, with its certificates, their age and status, whose they are
-if not the thing's own but a customer's, and when it was last connected, where fleet indexing
-knows. Warns of certificates that
+Prints every thing of the environment's group with its certificates: their age and status, the
+customer that a certificate is for, and when the thing was last connected, where fleet indexing
+knows it. Warns of certificates that
 
 - are shared: attached to more than one thing, so that one key speaks for several devices
 - are old: issued more than a year ago; run ``device.rotate``
 - are not active, but still attached
 - carry the environment's device policy, or a customer's, but are attached to no thing
+- are attached to a thing of the environment, but do not carry a policy of the environment
 
 The credentials need, of ``iot:``, ``ListThingsInThingGroup``, ``ListThingPrincipals``,
 ``ListPolicies``, ``ListTargetsForPolicy``, ``DescribeCertificate``, ``ListPrincipalThings`` and
 ``SearchIndex``.
 """
 
-import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -38,6 +38,8 @@ if TYPE_CHECKING:  # the stubs are a development requirement
 
 _OLD = timedelta(days=365)
 
+_COLUMNS = ("thing", "customer", "certificate", "status", "days", "last connection", "warnings")
+
 # Together within what AWS IoT takes a second; botocore repeats what is throttled.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#thing-limits
 _THREADS = 8
@@ -48,20 +50,20 @@ class Entry:
     """One certificate of one thing; or a thing without one, or a certificate without a thing.
 
     Attributes:
-        thing_name: None: the certificate is attached to no thing.
-        certificate_id: None: the thing has no certificate.
+        thing_name: None if the certificate is attached to no thing.
+        certificate_id: None if the thing has no certificate.
         status: AWS IoT's.
         age_days: Since it was issued.
-        last_connection: UTC time of the thing's last connection or end of one; None: unknown.
+        last_connection: When the thing last connected or disconnected; None if unknown.
         warnings: What a person should look at.
-        customer: Whose sub-topics of the thing it is for; None: it is the thing's own.
+        customer: Whose sub-topics of the thing it is for; None if it is the thing's own.
     """
 
     thing_name: str | None
     certificate_id: str | None = None
     status: str | None = None
     age_days: int | None = None
-    last_connection: str | None = None
+    last_connection: datetime | None = None
     warnings: tuple[str, ...] = ()
     customer: str | None = None
 
@@ -77,7 +79,9 @@ def entries(environment: aws.AwsEnvironment) -> list[Entry]:
     policy = names.device_policy_name(environment.name)
     with aws.explained(environment.name), ThreadPoolExecutor(_THREADS) as threads:
         try:
-            things = sorted(_all(iot, "list_things_in_thing_group", "things", thingGroupName=group))
+            things = sorted(
+                aws.listed(iot, "list_things_in_thing_group", "things", thingGroupName=group)
+            )
             carriers = dict.fromkeys(_targets(iot, policy))
         except iot.exceptions.ResourceNotFoundException:
             raise AwsError(
@@ -104,6 +108,9 @@ def entries(environment: aws.AwsEnvironment) -> list[Entry]:
         for arn in its_arns:
             customer = carriers.get(arn)
             entry = _entry(thing, arn, *described[arn])
+            if arn not in carriers:
+                foreign = f"has no policy of environment {environment.name}"
+                entry = replace(entry, warnings=(*entry.warnings, foreign))
             # What is indexed is the thing's own connection.
             last_of_it = last if customer is None else None
             made.append(replace(entry, last_connection=last_of_it, customer=customer))
@@ -115,17 +122,12 @@ def entries(environment: aws.AwsEnvironment) -> list[Entry]:
     return made
 
 
-def _all(iot: Any, operation: str, key: str, **arguments: str) -> Iterator[str]:
-    for page in iot.get_paginator(operation).paginate(**arguments):
-        yield from page[key]
-
-
 def _targets(iot: "IoTClient", policy_name: str) -> list[str]:
-    return list(_all(iot, "list_targets_for_policy", "targets", policyName=policy_name))
+    return list(aws.listed(iot, "list_targets_for_policy", "targets", policyName=policy_name))
 
 
 def _certificates(iot: "IoTClient", thing: str) -> list[str]:
-    principals = _all(iot, "list_thing_principals", "principals", thingName=thing)
+    principals = aws.listed(iot, "list_thing_principals", "principals", thingName=thing)
     return sorted(arn for arn in principals if ":cert/" in arn)
 
 
@@ -133,7 +135,7 @@ def _describe(iot: "IoTClient", arn: str) -> tuple[dict[str, Any], list[str]]:
     """The certificate's description, empty if it is gone by now, and its things."""
     try:
         answer = iot.describe_certificate(certificateId=arn.rpartition("/")[2])
-        things = list(_all(iot, "list_principal_things", "things", principal=arn))
+        things = list(aws.listed(iot, "list_principal_things", "things", principal=arn))
     except iot.exceptions.ResourceNotFoundException:
         return {}, []
     return dict(answer["certificateDescription"]), things
@@ -160,9 +162,9 @@ def _entry(
     return Entry(thing, arn.rpartition("/")[2], status, age.days, warnings=tuple(warnings))
 
 
-def _connections(iot: "IoTClient", group: str) -> dict[str, str]:
+def _connections(iot: "IoTClient", group: str) -> dict[str, datetime]:
     """When each thing last connected or disconnected; empty where nothing is indexed."""
-    found: dict[str, str] = {}
+    found: dict[str, datetime] = {}
     arguments: dict[str, Any] = {"queryString": f"thingGroupNames:{group}"}
     try:
         while True:
@@ -170,8 +172,7 @@ def _connections(iot: "IoTClient", group: str) -> dict[str, str]:
             for thing in answer.get("things", []):
                 moment = thing.get("connectivity", {}).get("timestamp")
                 if moment:
-                    seen = datetime.fromtimestamp(moment / 1000, UTC)
-                    found[thing["thingName"]] = seen.isoformat(timespec="seconds")
+                    found[thing["thingName"]] = datetime.fromtimestamp(moment / 1000, UTC)
             if not answer.get("nextToken"):
                 return found
             arguments["nextToken"] = answer["nextToken"]
@@ -179,45 +180,62 @@ def _connections(iot: "IoTClient", group: str) -> dict[str, str]:
         return found
 
 
-@click.command(cls=cli.Command)
+@click.command(
+    cls=cli.Command,
+    examples=[
+        "python -m ops.list --env dev",
+        "python -m ops.list --env dev --format json",
+    ],
+    statuses=[
+        ExitStatus.UNREACHABLE,
+        ExitStatus.CREDENTIALS,
+        ExitStatus.FORBIDDEN,
+        ExitStatus.NO_STACK,
+        ExitStatus.ENVIRONMENT,
+        ExitStatus.SERVICE,
+    ],
+)
 @cli.environment_option()
-@cli.format_option("table", "json", text="Format of stdout; json: one object per line.")
+@cli.format_option("table", "json", text="Format of stdout; json prints one object per line.")
 def main(environment: str, *, output_format: str) -> None:
-    """List the things of an environment and their certificates, with what to look at."""
+    """List the things of ENV and their certificates, with warnings."""
     found = entries(aws.session_for(environment))
+    if not found:
+        cli.say(f"environment {environment} has no things and no certificates")
+        return
     if output_format == "json":
         for entry in found:
-            click.echo(json.dumps(asdict(entry)))
+            last = entry.last_connection
+            moment = None if last is None else cli.utc(last)
+            cli.echo_json({**asdict(entry), "last_connection": moment})
     else:
         _print_table(found)
+    things = {entry.thing_name for entry in found if entry.thing_name is not None}
+    certificates = {entry.certificate_id for entry in found if entry.certificate_id is not None}
     warned = sum(bool(entry.warnings) for entry in found)
-    cli.say(f"{len(found)} entries, {warned} with a warning")
+    cli.say(
+        f"{cli.counted(len(things), 'thing')}, {cli.counted(len(certificates), 'certificate')}, "
+        f"{cli.counted(warned, 'line')} with a warning"
+    )
 
 
 def _print_table(found: Iterable[Entry]) -> None:
     table = Table(show_edge=False, pad_edge=False)
-    for name in (
-        "thing",
-        "customer",
-        "certificate",
-        "status",
-        "days",
-        "last connection",
-        "look at",
-    ):
+    for name in _COLUMNS:
         table.add_column(name, overflow="fold")
     for entry in found:
+        last = entry.last_connection
         cells = (
             entry.thing_name,
             entry.customer,
             entry.certificate_id,
             entry.status,
             entry.age_days,
-            entry.last_connection,
+            None if last is None else cli.utc(last),
             "; ".join(entry.warnings),
         )
         table.add_row(*("-" if cell is None else str(cell) for cell in cells))
-    # A pipe has no width: what is cut there cannot be read by anyone.
+    # A pipe has no width, and a truncated id is of no use to a program.
     width = None if sys.stdout.isatty() else 400
     Console(markup=False, highlight=False, width=width).print(table)
 

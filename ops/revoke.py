@@ -1,136 +1,158 @@
-"""Take a thing's certificates out of use: ``python -m ops.revoke --env ENV THING``.
+"""Take certificates out of use: ``python -m ops.revoke --env ENV THING``.
 
-Every certificate of the thing is revoked, its customers' among them, from wherever it was used;
-then live connections are ended. AWS IoT ends the connections of a revoked certificate by itself
-within minutes; an endpoint that cannot end one at once is told of, and changes nothing in that.
-``--delete`` goes on to detach and delete the certificates, the customers' policies and the thing.
-``--customer NAME`` does so for one customer of the thing only. Interrupted, run it again.
+Every certificate of the thing is revoked, those of its customers included; then their connections
+are ended. AWS IoT also ends the connections of a revoked certificate by itself, within minutes.
+``--delete`` then detaches and deletes the certificates, the customers' policies and the thing, and
+removes key and certificate from this machine, if they are here. ``--customer NAME`` does the same
+for one customer of the thing only.
 
-The identity's folder is left where it is: what was revoked there identifies nobody.
+``--all`` does it for every thing, customer and claim certificate of the environment. AWS IoT does
+not delete a policy that a certificate carries, so ``cdk destroy`` succeeds only after this.
+
+Only what belongs to the environment is changed (``device.registry.ownership``). After an
+interruption, run the same command again.
 
 The credentials need, of ``iot:``, ``DescribeEndpoint``, ``DescribeThing``,
-``ListThingPrincipals``, ``ListPolicies``, ``ListTargetsForPolicy``, ``DescribeCertificate``,
-``UpdateCertificate`` and ``DeleteConnection``; for ``--delete`` also ``UpdateThing``,
-``ListAttachedPolicies``, ``DetachPolicy``, ``ListPrincipalThings``, ``DetachThingPrincipal``,
-``DeleteCertificate``, ``ListPolicyVersions``, ``DeletePolicyVersion``, ``DeletePolicy`` and
-``DeleteThing``.
+``ListThingGroupsForThing``, ``ListThingPrincipals``, ``ListAttachedPolicies``, ``ListPolicies``,
+``ListTargetsForPolicy``, ``DescribeCertificate``, ``UpdateCertificate`` and ``DeleteConnection``;
+for ``--delete`` and ``--all`` also ``UpdateThing``, ``DetachPolicy``, ``ListPrincipalThings``,
+``DetachThingPrincipal``, ``DeleteCertificate``, ``ListPolicyVersions``, ``DeletePolicyVersion``,
+``DeletePolicy``, ``RemoveThingFromThingGroup``, ``DeleteThing`` and ``ListThingsInThingGroup``.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts import names
-from device import aws, cli
-from device.errors import AwsError, ExitStatus
-from device.registry import customers, retirement
-from device.registry.customers import CustomerPolicy
+from device import aws, cli, identity
+from device.errors import ExitStatus, IdentityError
+from device.registry import customers, holdings, retirement
+from device.registry.holdings import Everything, Holder
+from ops import claim
 
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
 
-# Attribute of a thing that is being deleted: the certificate that is being detached from it.
-_RETIRING = "retiring"
+# https://docs.aws.amazon.com/iot/latest/apireference/API_iotdata_DeleteConnection.html
+_NOT_CONNECTED = "ResourceNotFoundException"
 
 
-def certificates_of(
-    environment: aws.AwsEnvironment, thing_name: str, customer: str | None = None
-) -> list[str]:
-    """ARNs of the thing's certificates, or of one customer's of it.
-
-    One that an interrupted run has detached is among them.
-
-    Raises:
-        AwsError: There is no such thing, or it could not be looked up.
-    """
-    iot = environment.session.client("iot")
-    with aws.explained(environment.name):
-        try:
-            thing = iot.describe_thing(thingName=thing_name)
-        except iot.exceptions.ResourceNotFoundException:
-            raise AwsError(
-                f"expected a thing of {environment.name}, got {thing_name}, which is none; run "
-                f"python -m ops.list --env {environment.name}",
-                ExitStatus.CONFLICT,
-            ) from None
-        arns = set()
-        if customer is None:
-            pages = iot.get_paginator("list_thing_principals").paginate(thingName=thing_name)
-            arns |= {arn for page in pages for arn in page["principals"]}
-        for policy in _policies(iot, environment, thing_name, customer):
-            # An interrupted provisioning may not have attached it to the thing.
-            targets = iot.get_paginator("list_targets_for_policy")
-            for found in targets.paginate(policyName=policy.policy_name):
-                arns |= set(found["targets"])
-        if thing["attributes"].get(_RETIRING):
-            owner = thing["thingArn"].partition(":thing/")[0]
-            arns.add(f"{owner}:cert/{thing['attributes'][_RETIRING]}")
-        return sorted(arn for arn in arns if ":cert/" in arn)
+def _id(certificate_arn: str) -> str:
+    return certificate_arn.rpartition("/")[2]
 
 
 def revoke(
     environment: aws.AwsEnvironment,
-    thing_name: str,
-    certificate_arns: list[str],
+    holder: Holder,
     report: Callable[[str], None],
     *,
     delete: bool,
-    customer: str | None = None,
 ) -> None:
-    """Revoke the certificates, end their connections and, to ``delete``, remove them all.
+    """Revoke the certificates of ``holder``, end their connections and, to ``delete``, remove all.
 
     Args:
         environment: Where the thing belongs.
-        thing_name: Whose they are; deleted too, unless it is about a customer.
-        certificate_arns: What ``certificates_of`` gives.
+        holder: What ``holdings.find`` gives.
         report: Called with a line of text for each thing that changed.
-        delete: Go on to delete certificates, customers' policies and the thing.
-        customer: Only that customer's connection and policy.
+        delete: Also delete the certificates, the customers' policies and the thing (unless the
+            holder is one customer), and the identities on this machine.
 
     Raises:
         AwsError: AWS IoT refuses.
+        IdentityError: An identity on this machine cannot be removed.
+    """
+    iot = environment.session.client("iot")
+    thing_name = holder.thing_name
+    for arn, owner in holder.foreign.items():
+        report(f"certificate {_id(arn)}: left alone; it belongs to environment {owner}")
+    with aws.explained(environment.name):
+        # All of them before anything else: from here on nobody can connect with these.
+        for arn in holder.certificates:
+            retirement.deactivate(iot, arn, "REVOKED", report)
+        clients = [names.client_id(thing_name, policy.customer) for policy in holder.policies]
+        if holder.customer is None:
+            clients.insert(0, thing_name)
+        if not holder.shared_with:
+            for client in clients:
+                _disconnect(environment, client, report)
+        if not delete:
+            return
+        _discard_here(environment, clients, holder.certificates, report)
+        for arn in holder.certificates:
+            # Once detached it could not be found again, were this run to end there.
+            _note_retiring(iot, thing_name, _id(arn))
+            retirement.retire(iot, arn, report)
+        for policy in holder.policies:
+            customers.delete_policy(iot, policy.policy_name, report)
+        if holder.customer is not None:
+            _note_retiring(iot, thing_name, "")
+        elif holder.shared_with:
+            group = names.thing_group_name(environment.name)
+            iot.remove_thing_from_thing_group(thingGroupName=group, thingName=thing_name)
+            report(f"thing {thing_name}: kept for {' and '.join(sorted(holder.shared_with))}")
+        else:
+            iot.delete_thing(thingName=thing_name)
+            report(f"thing {thing_name}: deleted")
+
+
+def revoke_everything(
+    environment: aws.AwsEnvironment, everything: Everything, report: Callable[[str], None]
+) -> None:
+    """Revoke and delete every identity of ``environment``, in AWS IoT and on this machine.
+
+    Raises:
+        AwsError: AWS IoT refuses.
+        IdentityError: An identity on this machine cannot be removed.
     """
     iot = environment.session.client("iot")
     with aws.explained(environment.name):
-        policies = _policies(iot, environment, thing_name, customer)
-        # All of them before anything else: from here on nobody can connect with these.
-        for arn in certificate_arns:
+        for arn in everything.certificate_arns:
             retirement.deactivate(iot, arn, "REVOKED", report)
-        if customer is None:
-            _disconnect(environment, thing_name, report)
-        for policy in policies:
-            _disconnect(environment, names.client_id(thing_name, policy.customer), report)
-        if not delete:
-            return
-        for arn in certificate_arns:
-            # Once detached it could not be found again, were this run to end there.
-            _note_retiring(iot, thing_name, arn.rpartition("/")[2])
+        for holder in everything.holders:
+            revoke(environment, holder, report, delete=True)
+        if everything.loose:
+            folder = identity.folder_of(environment.name, "", environment.root)
+            clients = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+            _discard_here(environment, clients, everything.loose, report)
+        for arn in everything.loose:
             retirement.retire(iot, arn, report)
-        for policy in policies:
+        for policy in everything.policies:
             customers.delete_policy(iot, policy.policy_name, report)
-        if customer is None:
-            iot.delete_thing(thingName=thing_name)
-            report(f"thing {thing_name}: deleted")
-        else:
-            _note_retiring(iot, thing_name, "")
+    claim.revoke(environment, list(everything.claims), report)
 
 
-def _policies(
-    iot: "IoTClient", environment: aws.AwsEnvironment, thing_name: str, customer: str | None
-) -> list[CustomerPolicy]:
-    """The policies of the thing's customers, or of one of them."""
-    return [
-        policy
-        for policy in customers.policies(iot, environment.name)
-        if policy.thing_name == thing_name and customer in (None, policy.customer)
-    ]
+def _discard_here(
+    environment: aws.AwsEnvironment,
+    clients: Iterable[str],
+    certificate_arns: Iterable[str],
+    report: Callable[[str], None],
+) -> None:
+    """Remove the revoked identities on this machine, and name those that are elsewhere."""
+    missing = set(map(_id, certificate_arns))
+    for client in clients:
+        folder = identity.folder_of(environment.name, client, environment.root)
+        with contextlib.suppress(IdentityError):  # there is none, or not a whole one
+            certificate_id = identity.read_device(folder).certificate_id
+            if certificate_id not in missing:
+                continue
+            missing.remove(certificate_id)
+            with identity.working_in(folder, environment.root):
+                identity.discard(folder)
+            report(f"{folder}: key and certificate removed")
+    for certificate_id in sorted(missing):
+        report(
+            f"certificate {certificate_id}: its key is not on this machine; "
+            "delete it from the machine that has it"
+        )
 
 
 def _note_retiring(iot: "IoTClient", thing_name: str, certificate_id: str) -> None:
-    """Have the thing remember which certificate is being detached; empty: none is."""
-    attributes = {_RETIRING: certificate_id}
+    """Have the thing remember which certificate is being detached; empty means none."""
+    attributes = {holdings.RETIRING: certificate_id}
     iot.update_thing(
         thingName=thing_name, attributePayload={"attributes": attributes, "merge": True}
     )
@@ -139,7 +161,7 @@ def _note_retiring(iot: "IoTClient", thing_name: str, certificate_id: str) -> No
 def _disconnect(
     environment: aws.AwsEnvironment, client_id: str, report: Callable[[str], None]
 ) -> None:
-    """End the live connection of ``client_id``, if there is one and the endpoint can."""
+    """End the connection of ``client_id``, if there is one and the endpoint is able to."""
     session = environment.session
     url = None
     if environment.name != aws.LOCAL:
@@ -149,48 +171,103 @@ def _disconnect(
         session.client("iot-data", endpoint_url=url).delete_connection(clientId=client_id)
         report(f"client {client_id}: disconnected")
     except (ClientError, BotoCoreError) as error:
-        if getattr(error, "response", {}).get("Error", {}).get("Code") == _NOT_CONNECTED:
+        code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
+        if code == _NOT_CONNECTED:
             report(f"client {client_id}: not connected")
         else:
             report(
-                f"client {client_id}: not disconnected ({' '.join(str(error).split())}); "
+                f"client {client_id}: not disconnected at once ({code}); "
                 "AWS IoT ends a revoked certificate's connection within minutes"
             )
 
 
-# https://docs.aws.amazon.com/iot/latest/apireference/API_iotdata_DeleteConnection.html
-_NOT_CONNECTED = "ResourceNotFoundException"
-
-
-@click.command(cls=cli.Command)
+@click.command(
+    cls=cli.Command,
+    examples=[
+        "python -m ops.revoke --env dev sensor-1",
+        "python -m ops.revoke --env dev sensor-1 --customer acme --delete --yes",
+        "python -m ops.revoke --env dev --all",
+    ],
+    statuses=[
+        ExitStatus.UNREACHABLE,
+        ExitStatus.CREDENTIALS,
+        ExitStatus.FORBIDDEN,
+        ExitStatus.ENVIRONMENT,
+        ExitStatus.CONFLICT,
+        ExitStatus.SERVICE,
+    ],
+)
 @cli.environment_option()
-@click.option("--delete", is_flag=True, help="Delete the certificates and the thing, too.")
+@click.option("--all", "everything", is_flag=True, help="Empty ENV of all its identities.")
+@click.option("--delete", is_flag=True, help="Also delete certificates, thing and local key.")
 @click.option("--yes", is_flag=True, help="Do not ask; for scripts.")
-@cli.customer_option("Only this customer of THING; the thing and its others stay.")
-@click.argument("thing_name", metavar="THING", callback=cli.thing_name)
+@cli.customer_option("Only this customer of THING; the thing and its other customers stay.")
+@click.argument("thing_name", metavar="[THING]", required=False, callback=cli.thing_name)
 def main(
-    environment: str, thing_name: str, *, delete: bool, yes: bool, customer: str | None
+    environment: str,
+    thing_name: str | None,
+    *,
+    everything: bool,
+    delete: bool,
+    yes: bool,
+    customer: str | None,
 ) -> None:
-    """Revoke every certificate of THING, its customers' too, and end their connections.
+    """Revoke every certificate of THING and of its customers, and end their connections.
 
-    Asks first. Prints the ids of the certificates, one a line.
+    With --all, revoke and delete every identity of ENV: things, certificates, customers' policies
+    and claim certificates. Run it before cdk destroy.
+
+    Asks first. Prints the ids of the certificates, one per line.
     """
+    if everything == (thing_name is not None):
+        raise click.UsageError("expected either THING or --all")
+    if everything and (delete or customer is not None):
+        raise click.UsageError("--all deletes everything; drop --delete and --customer")
+    if thing_name is None:
+        _main_everything(aws.session_for(environment), yes=yes)
+        return
     cli.check_customer(environment, thing_name, customer)
     opened = aws.session_for(environment)
-    arns = certificates_of(opened, thing_name, customer)
-    ids = [arn.rpartition("/")[2] for arn in arns]
+    holder = holdings.find(opened, thing_name, customer)
+    name = f"thing {thing_name}" + (f", customer {customer}" if customer else "")
+    if not delete and set(holder.certificates.values()) <= {"REVOKED"}:
+        done = "is revoked already" if holder.certificates else "has no certificate"
+        cli.say(f"{name} {done} in environment {environment}; nothing to do")
+        return
+    ids = [_id(arn) for arn in holder.certificates]
     if not yes:
         what = "Revoke and delete" if delete else "Revoke"
-        name = names.client_id(thing_name, customer)
         held = ", ".join(ids) or "no certificate"
         click.confirm(
             f"{what} {name} in {environment}, account {opened.account} ({held})?",
             abort=True,
             err=True,
         )
-    revoke(opened, thing_name, arns, cli.say, delete=delete, customer=customer)
+    revoke(opened, holder, cli.say, delete=delete)
     for certificate_id in ids:
         click.echo(certificate_id)
+
+
+def _main_everything(opened: aws.AwsEnvironment, *, yes: bool) -> None:
+    found = holdings.find_everything(opened)
+    if not (found.holders or found.certificate_arns or found.policies):
+        cli.say(f"environment {opened.name} has no identities; nothing to do")
+        return
+    if not yes:
+        counts = (
+            cli.counted(len(found.holders), "thing"),
+            cli.counted(len(found.certificate_arns), "certificate"),
+            f"{cli.counted(len(found.claims), 'claim certificate')} among them",
+        )
+        click.confirm(
+            f"Revoke and delete every identity of {opened.name}, account {opened.account} "
+            f"({', '.join(counts)})?",
+            abort=True,
+            err=True,
+        )
+    revoke_everything(opened, found, cli.say)
+    for arn in found.certificate_arns:
+        click.echo(_id(arn))
 
 
 if __name__ == "__main__":

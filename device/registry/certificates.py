@@ -56,10 +56,13 @@ class Journal:
     Attributes:
         started_at: No certificate of this attempt is older.
         certificate: What AWS IoT issued; None until it is known.
+        new_key: The files in the folder belong to a certificate that was revoked or deleted.
+            They are removed first, so that the new certificate gets a new key.
     """
 
     started_at: datetime
     certificate: Certificate | None = None
+    new_key: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -75,6 +78,7 @@ class Journal:
             return cls(
                 started_at=datetime.fromisoformat(content["started_at"]),
                 certificate=None if certificate is None else Certificate(**certificate),
+                new_key=content.get("new_key", False),
             )
         except FileNotFoundError:
             return None
@@ -88,6 +92,7 @@ class Journal:
         content = {
             "started_at": self.started_at.isoformat(),
             "certificate": None if self.certificate is None else asdict(self.certificate),
+            "new_key": self.new_key,
         }
         identity.write_private(
             folder / JOURNAL_FILE, json.dumps(content, indent=2).encode() + b"\n"
@@ -112,12 +117,12 @@ def issue(iot: "IoTClient", folder: Path, common_name: str) -> Certificate:
     """
     key_path = folder / identity.KEY_FILE
     journal = Journal.read(folder)
-    if journal is None:
+    resumed = journal is not None and not journal.new_key
+    if journal is None or journal.new_key:
+        if journal is not None:
+            identity.discard(folder)
         journal = Journal(started_at=datetime.now(UTC))
         journal.write(folder)
-        resumed = False
-    else:
-        resumed = True
     if journal.certificate is not None:
         return journal.certificate
     if not key_path.exists():

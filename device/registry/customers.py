@@ -8,6 +8,7 @@ id and that customer's topics.
 See https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import contracts
 from contracts import names
+from device.aws import listed
 from device.errors import AwsError, ExitStatus
 
 if TYPE_CHECKING:  # the stubs are a development requirement
@@ -98,23 +100,26 @@ def ensure_policy(
 
 def policies(iot: "IoTClient", environment: str) -> Iterator[CustomerPolicy]:
     """Every customer's policy of ``environment``."""
-    for page in iot.get_paginator("list_policies").paginate():
-        for policy in page["policies"]:
-            found = names.customer_of_policy(environment, policy["policyName"])
-            if found is not None:
-                yield CustomerPolicy(
-                    policy_name=policy["policyName"], thing_name=found[0], customer=found[1]
-                )
+    for policy in listed(iot, "list_policies", "policies"):
+        found = names.customer_of_policy(environment, policy["policyName"])
+        if found is not None:
+            yield CustomerPolicy(
+                policy_name=policy["policyName"], thing_name=found[0], customer=found[1]
+            )
+
+
+def certificates_with(iot: "IoTClient", policy_name: str) -> set[str]:
+    """ARNs of the certificates that carry the policy; none if there is no such policy."""
+    with contextlib.suppress(iot.exceptions.ResourceNotFoundException):
+        targets = listed(iot, "list_targets_for_policy", "targets", policyName=policy_name)
+        return {arn for arn in targets if ":cert/" in arn}
+    return set()
 
 
 def is_customers(iot: "IoTClient", environment: str, certificate_arn: str) -> bool:
     """Whether the certificate is a customer's, by the policy that it carries."""
-    pages = iot.get_paginator("list_attached_policies").paginate(target=certificate_arn)
-    return any(
-        names.customer_of_policy(environment, policy["policyName"])
-        for page in pages
-        for policy in page["policies"]
-    )
+    attached = listed(iot, "list_attached_policies", "policies", target=certificate_arn)
+    return any(names.customer_of_policy(environment, policy["policyName"]) for policy in attached)
 
 
 def delete_policy(iot: "IoTClient", policy_name: str, report: Callable[[str], None]) -> None:

@@ -111,13 +111,8 @@ def enrol(
         IdentityError: What is in the folder is broken, or in use by another run.
     """
     folder = identity.folder_of(claim.device.environment, thing_name, root)
-    identity.make_folder(folder, root)
-    try:
-        with identity.only_one(folder):
-            return _Enrolment(claim, thing_name, folder, report).run()
-    finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # refused before anything was made: it is empty
+    with identity.working_in(folder, root):
+        return _Enrolment(claim, thing_name, folder, report).run()
 
 
 class _Enrolment:

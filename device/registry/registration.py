@@ -12,7 +12,6 @@ The credentials need these permissions: ``cloudformation:DescribeStacks`` and, o
 ``CreatePolicy``, ``CreatePolicyVersion``, ``ListPolicyVersions`` and ``DeletePolicyVersion``.
 """
 
-import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from contracts import names
 from device import aws, identity
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Device, Identity
-from device.registry import certificates, customers
+from device.registry import certificates, customers, ownership
 from device.registry.certificates import Certificate, Journal
 
 if TYPE_CHECKING:  # the stubs are a development requirement
@@ -79,7 +78,6 @@ class Provisioner:
         environment = self._environment
         name = names.client_id(thing_name, customer)
         folder = identity.folder_of(environment.name, name, environment.root)
-        identity.make_folder(folder, environment.root)
         run = _Provisioning(
             environment=environment,
             broker=self._broker,
@@ -90,12 +88,8 @@ class Provisioner:
             folder=folder,
             report=report,
         )
-        try:
-            with identity.only_one(folder), aws.explained(environment.name):
-                return run.run()
-        finally:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # refused before anything was made: it is empty
+        with identity.working_in(folder, environment.root), aws.explained(environment.name):
+            return run.run()
 
 
 class _Provisioning:
@@ -126,11 +120,13 @@ class _Provisioning:
         self._iot_once = iot_once
 
     def run(self) -> Identity:
+        environment = self._environment
         certificate = self._existing()
         principals = self._principals()
+        if principals is not None:
+            ownership.check_thing(self._iot, environment.name, self._thing_name, principals)
         if certificate is None:
-            self._check_unclaimed(principals)
-            environment = self._environment
+            self._check_unclaimed(principals or [])
             # Too long a policy is found out before anything is made.
             self._document(f"arn:aws:iot:{environment.region}:{environment.account}")
             certificate = certificates.issue(self._iot_once, self._folder, self._name)
@@ -146,17 +142,18 @@ class _Provisioning:
         return identity.load(self._folder)
 
     def _existing(self) -> Certificate | None:
-        """The certificate that an earlier run left, complete or not; None: one must be issued."""
+        """The certificate that an earlier run left, complete or not; None if one must be issued."""
         journal = Journal.read(self._folder)
         if journal is not None:
             certificate = journal.certificate
             if certificate is None:
                 return None
-            self._check_account(certificate.certificate_arn)
+            ownership.check_account(self._environment, self._folder, certificate.certificate_arn)
         elif (self._folder / identity.DEVICE_FILE).exists():
             device = identity.read_device(self._folder)
-            self._check_account(device.certificate_arn)
-            self._check_key()
+            ownership.check_identity(
+                self._environment, self._folder, device, self._thing_name, self._customer
+            )
             certificate = Certificate(
                 certificate_id=device.certificate_id,
                 certificate_arn=device.certificate_arn,
@@ -168,17 +165,17 @@ class _Provisioning:
         return self._as_registered(certificate, unfinished=journal is not None)
 
     def _as_registered(self, known: Certificate, *, unfinished: bool) -> Certificate | None:
-        """``known`` with AWS IoT's own copy of its text; None if it was deleted there."""
+        """``known`` with AWS IoT's own copy of its text; None if it is of no use any more."""
         try:
             found = self._iot.describe_certificate(certificateId=known.certificate_id)
         except self._iot.exceptions.ResourceNotFoundException:
-            self._report(
-                f"certificate {known.certificate_id}: no longer in {self._environment.name}; "
-                "a new one is issued for the same key"
-            )
-            Journal(started_at=datetime.now(UTC)).write(self._folder)
+            self._replace(known, f"no longer in {self._environment.name}")
             return None
         description = found["certificateDescription"]
+        ownership.check_certificate(self._iot, self._environment.name, known.certificate_arn)
+        if description["status"] == "REVOKED":
+            self._replace(known, "revoked")
+            return None
         if description["status"] != "ACTIVE" and not unfinished:
             raise AwsError(
                 f"expected certificate {known.certificate_id} of {self._name} to be ACTIVE, "
@@ -187,49 +184,49 @@ class _Provisioning:
                 f"{known.certificate_id}",
                 ExitStatus.CONFLICT,
             )
+        if not unfinished:
+            self._check_key()
         return Certificate(
             certificate_id=known.certificate_id,
             certificate_arn=known.certificate_arn,
             certificate_pem=description["certificatePem"],
         )
 
-    def _check_account(self, certificate_arn: str) -> None:
-        expected = (self._environment.region, self._environment.account)
-        found = tuple(certificate_arn.split(":")[3:5])
-        if found != expected:
-            raise AwsError(
-                f"expected an identity of account {expected[1]}, {expected[0]}, got one of "
-                f"{' '.join(reversed(found))} in {self._folder}; use that account's credentials, "
-                "or move the folder away and run this again",
-                ExitStatus.CONFLICT,
-            )
+    def _replace(self, known: Certificate, why: str) -> None:
+        """Have a new certificate issued for a new key: the old key may be in the wrong hands."""
+        Journal(started_at=datetime.now(UTC), new_key=True).write(self._folder)
+        self._report(
+            f"certificate {known.certificate_id}: {why}; a new key and certificate are made"
+        )
 
     def _check_key(self) -> None:
         if not (self._folder / identity.KEY_FILE).exists():
+            options = identity.options(self._environment.name, self._thing_name, self._customer)
             raise IdentityError(
                 f"expected {self._folder / identity.KEY_FILE}, got no such file; restore it, or "
-                "delete the certificate in AWS IoT, move the folder away and run this again"
+                f"run python -m ops.revoke {options} --delete, then this again"
             )
 
     def _principals(self) -> list[str] | None:
         """ARNs of what is attached to the thing; None if there is no such thing."""
-        pages = self._iot.get_paginator("list_thing_principals").paginate(
-            thingName=self._thing_name
-        )
+        name = self._thing_name
         try:
-            return [principal for page in pages for principal in page["principals"]]
+            return list(
+                aws.listed(self._iot, "list_thing_principals", "principals", thingName=name)
+            )
         except self._iot.exceptions.ResourceNotFoundException:
             return None
 
-    def _check_unclaimed(self, principals: list[str] | None) -> None:
+    def _check_unclaimed(self, principals: list[str]) -> None:
         """A certificate was made where its key is: a second one is a second device."""
-        others = self._alike(principals or [])
+        others = [arn for arn in self._alike(principals) if self._usable(arn)]
         if others:
             held = ", ".join(arn.rpartition("/")[2] for arn in others)
+            options = identity.options(self._environment.name, self._thing_name, self._customer)
             raise AwsError(
                 f"expected {self._what} to have no certificate, got {held}, whose key "
                 f"is not in {self._folder}; copy the identity from the machine that has it, take "
-                "another name, or run aws iot detach-thing-principal and deactivate that one",
+                f"another name, or run python -m ops.revoke {options}, then this again",
                 ExitStatus.CONFLICT,
             )
 
@@ -238,24 +235,36 @@ class _Provisioning:
         iot, environment = self._iot, self._environment.name
         if self._customer is None:
             return [arn for arn in principals if not customers.is_customers(iot, environment, arn)]
-        pages = iot.get_paginator("list_targets_for_policy").paginate(policyName=self._policy_name)
-        try:
-            carriers = [target for page in pages for target in page["targets"]]
-        except iot.exceptions.ResourceNotFoundException:
-            return []
+        carriers = customers.certificates_with(iot, self._policy_name)
         return [arn for arn in principals if arn in carriers]
+
+    def _usable(self, certificate_arn: str) -> bool:
+        """Whether a device could still connect with it: it has not been revoked."""
+        ownership.check_certificate(self._iot, self._environment.name, certificate_arn)
+        try:
+            found = self._iot.describe_certificate(certificateId=certificate_arn.rpartition("/")[2])
+        except self._iot.exceptions.ResourceNotFoundException:
+            return True  # not a certificate of this account's registry; a person must look
+        return found["certificateDescription"]["status"] != "REVOKED"
 
     def _register(self, certificate: Certificate, principals: list[str] | None) -> None:
         iot, thing_name, arn = self._iot, self._thing_name, certificate.certificate_arn
         if principals is None:
             iot.create_thing(thingName=thing_name)
             self._report(f"thing {thing_name}: created")
+        # First of all: the group tells whose thing it is.
+        group_name = names.thing_group_name(self._environment.name)
+        groups = aws.listed(iot, "list_thing_groups_for_thing", "thingGroups", thingName=thing_name)
+        if group_name not in [group["groupName"] for group in groups]:
+            with aws.part_of_stack(iot, self._environment.name, "thing group", group_name):
+                iot.add_thing_to_thing_group(thingGroupName=group_name, thingName=thing_name)
+            self._report(f"thing {thing_name}: added to group {group_name}")
         policy_name = self._policy_name
         document = self._document(arn.partition(":cert/")[0])
         if document is not None:
             customers.ensure_policy(iot, policy_name, document, self._report)
-        attached = iot.get_paginator("list_attached_policies").paginate(target=arn)
-        if policy_name not in [p["policyName"] for page in attached for p in page["policies"]]:
+        attached = aws.listed(iot, "list_attached_policies", "policies", target=arn)
+        if policy_name not in [policy["policyName"] for policy in attached]:
             with aws.part_of_stack(iot, self._environment.name, "policy", policy_name):
                 iot.attach_policy(policyName=policy_name, target=arn)
             self._report(f"policy {policy_name}: attached to the certificate")
@@ -265,12 +274,6 @@ class _Provisioning:
                 thingName=thing_name, principal=arn, thingPrincipalType="EXCLUSIVE_THING"
             )
             self._report(f"thing {thing_name}: certificate attached")
-        group_name = names.thing_group_name(self._environment.name)
-        groups = iot.get_paginator("list_thing_groups_for_thing").paginate(thingName=thing_name)
-        if group_name not in [g["groupName"] for page in groups for g in page["thingGroups"]]:
-            with aws.part_of_stack(iot, self._environment.name, "thing group", group_name):
-                iot.add_thing_to_thing_group(thingGroupName=group_name, thingName=thing_name)
-            self._report(f"thing {thing_name}: added to group {group_name}")
 
     def _document(self, owner: str) -> str | None:
         """What the customer's policy must say; None: it is the stack's policy."""

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
+from device.aws import listed
+
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
 
@@ -41,11 +43,9 @@ def retire(iot: "IoTClient", certificate_arn: str, report: Callable[[str], None]
     """
     if not deactivate(iot, certificate_arn, "INACTIVE", report):
         return
-    policies = iot.get_paginator("list_attached_policies").paginate(target=certificate_arn)
-    for name in [found["policyName"] for page in policies for found in page["policies"]]:
-        iot.detach_policy(policyName=name, target=certificate_arn)
-    things = iot.get_paginator("list_principal_things").paginate(principal=certificate_arn)
-    for name in [name for page in things for name in page["things"]]:
+    for policy in list(listed(iot, "list_attached_policies", "policies", target=certificate_arn)):
+        iot.detach_policy(policyName=policy["policyName"], target=certificate_arn)
+    for name in list(listed(iot, "list_principal_things", "things", principal=certificate_arn)):
         iot.detach_thing_principal(thingName=name, principal=certificate_arn)
     certificate_id = certificate_arn.rpartition("/")[2]
     for attempt in range(1, _DELETE_ATTEMPTS + 1):

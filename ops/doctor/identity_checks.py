@@ -15,7 +15,7 @@ from device import aws, identity
 from device.delivery import mqtt
 from device.delivery.spool import look
 from device.errors import AwsError, ExitStatus, IdentityError, SpoolInUse
-from device.registry import certificates
+from device.registry import certificates, ownership
 from ops.doctor import policies
 from ops.doctor.context import Context, Skipped
 from ops.doctor.findings import Failed, Stage
@@ -220,6 +220,9 @@ def certificate(context: Context) -> str:
             f"certificate {device.certificate_id} is not in this account", context.provision
         ) from None
     description = found["certificateDescription"]
+    ownership.check_certificate(iot, context.environment_name, device.certificate_arn)
+    if description["status"] == "REVOKED":
+        raise Failed(f"certificate {device.certificate_id} is REVOKED", context.provision)
     if description["status"] != "ACTIVE":
         raise Failed(
             f"certificate {device.certificate_id} is {description['status']}",
@@ -242,6 +245,12 @@ def thing(context: Context) -> str:
     device = context.device
     things = _things(context)
     if device.thing_name in things:
+        ownership.check_thing(
+            context.client("iot"),
+            context.environment_name,
+            device.thing_name,
+            [device.certificate_arn],
+        )
         return f"certificate attached to {device.thing_name}"
     if not things:
         raise Failed("the certificate is attached to no thing", context.provision)

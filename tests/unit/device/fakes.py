@@ -147,6 +147,11 @@ class FakeIot:
         self.groups[arguments["thingGroupName"]].add(arguments["thingName"])
         self.steps.tick()
 
+    def remove_thing_from_thing_group(self, **arguments: Any) -> None:
+        self._called("remove_thing_from_thing_group", **arguments)
+        self.groups[arguments["thingGroupName"]].discard(arguments["thingName"])
+        self.steps.tick()
+
     def detach_policy(self, **arguments: Any) -> None:
         self._called("detach_policy", **arguments)
         self.policies[arguments["policyName"]].discard(arguments["target"])
@@ -352,9 +357,11 @@ def environment(
     iot: FakeIot,
     stack_status: str | None = "CREATE_COMPLETE",
     iot_data: FakeIotData | None = None,
+    *,
+    name: str = "dev",
 ) -> AwsEnvironment:
     session = FakeSession(iot, FakeCloudFormation(stack_status), iot_data)
-    return AwsEnvironment("dev", cast("boto3.Session", session), ACCOUNT, REGION, root)
+    return AwsEnvironment(name, cast("boto3.Session", session), ACCOUNT, REGION, root)
 
 
 class FakeProof:

@@ -80,6 +80,28 @@ def test_the_region_comes_from_cdk_json_and_else_from_the_shell(
     assert aws.session_for("dev", root).region == "us-west-2"
 
 
+@pytest.mark.parametrize(
+    ("shell", "region"),
+    [
+        ({"AWS_REGION": "us-west-2"}, "us-west-2"),
+        ({"AWS_DEFAULT_REGION": "us-west-1"}, "us-west-1"),
+        ({"AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "us-west-1"}, "us-west-2"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "us-west-1"}, "us-west-1"),
+    ],
+)
+def test_both_variables_of_the_region_count_and_aws_region_first(
+    root: Path,
+    signed_in: None,
+    monkeypatch: pytest.MonkeyPatch,
+    shell: dict[str, str],
+    region: str,
+) -> None:
+    answer_with(monkeypatch, account("222222222222"))
+    for name, value in shell.items():
+        monkeypatch.setenv(name, value)
+    assert aws.session_for("dev", root).region == region
+
+
 def test_no_region_is_an_error(root: Path, signed_in: None) -> None:
     with pytest.raises(AwsError, match=r"environments\.dev\.region in cdk\.json") as caught:
         aws.session_for("dev", root)

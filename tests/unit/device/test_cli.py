@@ -68,7 +68,9 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert b"Traceback" not in error
 
 
-@pytest.mark.parametrize("module", ["device.publish", "ops.query", "local"])
+@pytest.mark.parametrize(
+    "module", ["device.publish", "device.provision", "ops.query", "ops.revoke", "local"]
+)
 def test_ctrl_c_while_a_command_is_imported_shows_no_traceback(module: str) -> None:
     statuses = []
     for milliseconds in (20, 60, 120, 250, 500):

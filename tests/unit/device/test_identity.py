@@ -17,6 +17,14 @@ def folder(tmp_path: Path) -> Path:
     return provision(environment(tmp_path, FakeIot()), "sensor-1", lambda _: None).folder
 
 
+def test_discarding_leaves_nothing_but_the_spool(folder: Path) -> None:
+    (folder / "spool").mkdir()
+    (folder / "spool" / "spool.db").write_text("readings")
+    identity.discard(folder)
+    assert [path.name for path in folder.iterdir()] == ["spool"]
+    assert (folder / "spool" / "spool.db").read_text() == "readings"
+
+
 def test_reads_what_provisioning_wrote(folder: Path) -> None:
     loaded = identity.load(folder)
     assert loaded.folder == folder
@@ -66,6 +74,39 @@ def test_never_quotes_a_broken_key(folder: Path) -> None:
     with pytest.raises(IdentityError) as caught:
         identity.load(folder)
     assert "secret" not in str(caught.value)
+
+
+def test_a_link_that_waits_in_the_way_of_a_private_file_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("theirs")
+    (tmp_path / ".private.key.new").symlink_to(victim)
+    identity.write_private(tmp_path / "private.key", b"content")
+    assert victim.read_text() == "theirs"
+    assert not (tmp_path / "private.key").is_symlink()
+    assert (tmp_path / "private.key").read_bytes() == b"content"
+
+
+def test_no_private_file_is_opened_through_a_link_that_comes_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, temporary = tmp_path / "victim", tmp_path / ".private.key.new"
+    victim.write_text("theirs")
+    unlink = Path.unlink
+
+    def and_link_again(path: Path, *, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        if path == temporary:
+            path.symlink_to(victim)
+
+    monkeypatch.setattr(Path, "unlink", and_link_again)
+    with pytest.raises(IdentityError, match="File exists"):
+        identity.write_private(tmp_path / "private.key", b"content")
+    assert victim.read_text() == "theirs"
+
+
+def test_a_missing_identity_is_named_in_the_users_own_words(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError, match=r"provision --env dev sensor-9 --customer acme$"):
+        identity.load(tmp_path / "certs" / "dev" / "sensor-9.acme")
 
 
 def test_a_private_file_replaces_another_that_was_public(tmp_path: Path) -> None:

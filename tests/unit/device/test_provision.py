@@ -2,7 +2,12 @@
 
 import json
 import os
+import resource
 import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -244,6 +249,94 @@ def test_issues_a_new_certificate_when_the_old_one_was_deleted(tmp_path: Path) -
     assert_works(tmp_path, iot)
 
 
+def revoked(iot: FakeIot) -> None:
+    for certificate in iot.certificates.values():
+        certificate["status"] = "REVOKED"
+
+
+def deleted(iot: FakeIot) -> None:
+    iot.certificates.clear()
+    iot.things.clear()
+    iot.policies["dev_device"].clear()
+
+
+@pytest.mark.parametrize("lost", [revoked, deleted])
+def test_a_certificate_that_was_taken_away_is_replaced_with_one_for_a_new_key(
+    tmp_path: Path, lost: Callable[[FakeIot], None]
+) -> None:
+    iot = FakeIot()
+    before = run(tmp_path, iot)
+    key, old = before.key_path.read_bytes(), before.device.certificate_id
+    lost(iot)
+    said: list[str] = []
+    after = run(tmp_path, iot, said)
+    assert "a new key and certificate are made" in said[0]
+    assert after.device.certificate_id != old
+    assert after.key_path.read_bytes() != key
+    assert iot.certificates[after.device.certificate_id]["status"] == "ACTIVE"
+    assert not [p for p in after.folder.rglob("*") if p.is_file() and p.read_bytes() == key]
+    if lost is revoked:
+        assert iot.certificates[old]["status"] == "REVOKED"
+
+
+@pytest.mark.parametrize("lost", [revoked, deleted])
+def test_killed_at_any_step_of_replacing_the_key_the_old_one_gets_no_certificate(
+    tmp_path: Path, killable: FakeIot, lost: Callable[[FakeIot], None]
+) -> None:
+    step = 0
+    while True:
+        step += 1
+        root = tmp_path / str(step)
+        root.mkdir()
+        iot = FakeIot(steps=killable.steps)
+        iot.steps.run_until(None)
+        before = run(root, iot)
+        old_key = identity.public_key_of_key(before.key_path)
+        lost(iot)
+        known = set(iot.certificates)
+        iot.steps.run_until(step)
+        try:
+            run(root, iot)
+        except Killed:
+            iot.steps.run_until(None)
+            run(root, iot)
+            (certificate,) = (c for n, c in iot.certificates.items() if n not in known)
+            assert certificate["status"] == "ACTIVE"
+            assert identity.public_key_of_pem(certificate["certificatePem"]) != old_key
+            assert identity.load(before.folder).device.certificate_id not in known
+        else:
+            break
+    assert step > 30
+
+
+def test_a_key_that_was_revoked_elsewhere_does_not_keep_a_thing_from_a_new_machine(
+    tmp_path: Path,
+) -> None:
+    iot = FakeIot()
+    run(tmp_path, iot)
+    revoked(iot)
+    elsewhere = tmp_path / "another-machine"
+    elsewhere.mkdir()
+    made = run(elsewhere, iot)
+    assert iot.certificates[made.device.certificate_id]["status"] == "ACTIVE"
+
+
+def test_a_certificate_that_is_revoked_while_it_is_made_is_not_activated(
+    tmp_path: Path, killable: FakeIot
+) -> None:
+    iot = killable
+    while not iot.policies["dev_device"]:
+        iot.steps.run_until(iot.steps.count + 1)
+        with pytest.raises(Killed):
+            run(tmp_path, iot)
+    iot.steps.run_until(None)
+    (first,) = iot.certificates
+    revoked(iot)
+    made = run(tmp_path, iot)
+    assert made.device.certificate_id != first
+    assert iot.certificates[first]["status"] == "REVOKED"
+
+
 def test_leaves_a_deactivated_certificate_as_it_is(tmp_path: Path) -> None:
     iot = FakeIot()
     run(tmp_path, iot)
@@ -354,3 +447,76 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(main, ["--env", "dev", THING])
     assert result.exit_code == ExitStatus.INTERRUPTED
     assert result.stderr == "interrupted; run the same command again to complete it\n"
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow, as on a full disk: a write fails with an error that names no file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_a_full_disk_is_one_line_and_the_next_run_completes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, table: bool
+) -> None:
+    iot = FakeIot()
+    monkeypatch.setattr(aws, "session_for", lambda _: environment(tmp_path, iot))
+    (tmp_path / "things.csv").write_text(f"thing_name\n{THING}\n")
+    named = ["--from", str(tmp_path / "things.csv")] if table else [THING]
+    with full_disk():
+        result = CliRunner().invoke(main, ["--env", "dev", *named])
+    assert result.exit_code == ExitStatus.FILE, result.output
+    assert "File too large; check its permissions and the free space" in result.stderr
+    assert len(result.stderr.splitlines()) == (2 if table else 1)
+    assert iot.changes() == []
+    assert CliRunner().invoke(main, ["--env", "dev", *named]).exit_code == ExitStatus.OK
+    assert_works(tmp_path, iot)
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, table: bool
+) -> None:
+    iot = FakeIot()
+    monkeypatch.setattr(aws, "session_for", lambda _: environment(tmp_path, iot))
+    (tmp_path / "certs").write_text("not a folder")
+    (tmp_path / "things.csv").write_text(f"thing_name\n{THING}\n")
+    named = ["--from", str(tmp_path / "things.csv")] if table else [THING]
+    result = CliRunner().invoke(main, ["--env", "dev", *named])
+    assert result.exit_code == ExitStatus.FILE, result.output
+    assert f"cannot use {tmp_path}/certs" in result.stderr
+    assert iot.changes() == []
+
+
+_MANY = """
+import sys
+from pathlib import Path
+from device import aws, provision
+from tests.unit.device.fakes import FakeIot, environment
+root = Path(sys.argv[1])
+opened = environment(root, FakeIot())
+aws.session_for = lambda _: opened
+provision.main(["--env", "dev", "--from", str(root / "things.csv")])
+"""
+
+
+def test_a_reader_that_goes_away_does_not_stop_a_table_half_way(tmp_path: Path) -> None:
+    things = [f"sensor-{number}" for number in range(30)]
+    (tmp_path / "things.csv").write_text("\n".join(["thing_name", *things]))
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MANY, str(tmp_path)],
+        cwd=identity.PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()  # as head -1 does
+    assert process.wait(60) == ExitStatus.OK
+    for thing in things:
+        identity.load(tmp_path / "certs/dev" / thing)

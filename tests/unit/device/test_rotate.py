@@ -230,3 +230,30 @@ def test_the_command_prints_the_folder_and_no_key(
     keys.append(before.key_path.read_text())
     assert "PRIVATE KEY" not in result.output
     assert not [1 for key in keys for line in key.splitlines()[1:3] if line in result.output]
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_the_identity_works(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = provisioned(tmp_path, broker.iot)
+    (before.folder / "pair-b").write_text("a file where a folder must be")
+    monkeypatch.setattr(aws, "session_for", lambda _: environment(tmp_path, broker.iot))
+    result = CliRunner().invoke(rotate.main, ["--env", "dev", THING])
+    assert result.exit_code == ExitStatus.FILE
+    assert f"error: cannot use {before.folder}/pair-b: File exists" in result.stderr
+    broker.check(before)
+
+
+def test_provisioning_a_rotated_identity_that_was_revoked_leaves_none_of_its_keys(
+    tmp_path: Path, broker: Broker
+) -> None:
+    provisioned(tmp_path, broker.iot)
+    rotated = run(tmp_path, broker.iot)
+    key = rotated.key_path.read_bytes()
+    for record in broker.iot.certificates.values():
+        record["status"] = "REVOKED"
+    made = provisioned(tmp_path, broker.iot)
+    assert made.key_path.read_bytes() != key
+    assert not [p for p in made.folder.rglob("*") if p.is_file() and p.read_bytes() == key]
+    old = made.device.certificate_id
+    assert run(tmp_path, broker.iot).device.certificate_id != old

@@ -158,7 +158,7 @@ def interrupted(context: Context) -> None:
         (description_cut, "files", "restore it from where it was made, or move "),
         (description_of_another, "files", "move the folder to where its device.json says"),
         (interrupted, "files", "run python -m device.provision --env dev sensor-1"),
-        (certificate_cut, "pair", "run python -m device.provision again"),
+        (certificate_cut, "pair", "run python -m device.provision --env dev sensor-1 again"),
         (key_cut, "pair", "restore it from where it was made, or move "),
         (ca_cut, "ca", "run python -m device.provision --env dev sensor-1"),
     ],

@@ -73,7 +73,34 @@ def test_tells_the_last_connection_where_it_is_indexed(tmp_path: Path, iot: Fake
     moment = datetime(2026, 11, 1, 12, tzinfo=UTC)
     iot.indexed = [{"thingName": THING, "connectivity": {"timestamp": moment.timestamp() * 1000}}]
     (entry,) = listed(tmp_path, iot)
-    assert entry.last_connection == "2026-11-01T12:00:00+00:00"
+    assert entry.last_connection == moment
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_prints_the_last_connection_as_every_other_time(
+    tmp_path: Path, iot: FakeIot, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    iot.indexed = [{"thingName": THING, "connectivity": {"timestamp": 1793534400000}}]
+    monkeypatch.setattr(aws, "session_for", lambda _: environment(tmp_path, iot))
+    result = CliRunner().invoke(list_.main, ["--env", "dev", "--format", output])
+    assert "2026-11-01 12:00:00Z" in result.stdout
+
+
+def test_warns_of_a_certificate_without_a_policy_of_the_environment(
+    tmp_path: Path, iot: FakeIot
+) -> None:
+    iot.policies["dev_device"].clear()
+    (entry,) = listed(tmp_path, iot)
+    assert entry.warnings == ("has no policy of environment dev",)
+
+
+def test_an_environment_without_things_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws, "session_for", lambda _: environment(tmp_path, FakeIot()))
+    result = CliRunner().invoke(list_.main, ["--env", "dev"])
+    assert (result.exit_code, result.stdout) == (ExitStatus.OK, "")
+    assert result.stderr == "environment dev has no things and no certificates\n"
 
 
 def test_changes_nothing(tmp_path: Path, iot: FakeIot) -> None:
@@ -99,4 +126,4 @@ def test_prints_whole_ids_in_either_format(
     assert all(identifier in result.stdout for identifier in iot.certificates)
     if output == "json":
         assert json.loads(result.stdout)["thing_name"] == THING
-    assert result.stderr == "1 entries, 0 with a warning\n"
+    assert result.stderr == "1 thing, 1 certificate, 0 lines with a warning\n"

@@ -16,7 +16,7 @@ from device.delivery import mqtt
 from device.delivery.mqtt import ACKNOWLEDGED, Delivery
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Identity
-from device.registry import customers
+from device.registry import customers, holdings
 from device.registry.registration import provision
 from ops import list as list_
 from ops import revoke
@@ -241,8 +241,8 @@ def revoked(
     clients = {THING, f"{THING}.acme", f"{THING}.umbrella"}
     data = FakeIotData(iot.steps, connected=clients)
     opened = environment(root, iot, iot_data=data)
-    arns = revoke.certificates_of(opened, THING, customer)
-    revoke.revoke(opened, THING, arns, lambda _: None, delete=delete, customer=customer)
+    holder = holdings.find(opened, THING, customer)
+    revoke.revoke(opened, holder, lambda _: None, delete=delete)
     return data.connected
 
 

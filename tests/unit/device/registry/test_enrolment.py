@@ -401,6 +401,15 @@ def test_revoking_takes_every_claim_certificate_wherever_it_was_made(
     assert not claims_folder(here).exists()
 
 
+def test_revoking_claims_where_there_are_none_is_nothing_to_do(
+    tmp_path: Path, iot: FakeIot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws, "session_for", lambda _: environment(tmp_path, iot))
+    result = CliRunner().invoke(claim.main, ["--env", "dev", "--revoke"])
+    assert (result.exit_code, result.stdout) == (ExitStatus.OK, "")
+    assert result.stderr == "environment dev has no claim certificate; nothing to do\n"
+
+
 def test_a_claim_that_was_revoked_elsewhere_is_told_of(tmp_path: Path, iot: FakeIot) -> None:
     opened = environment(tmp_path, iot)
     claim.make(opened, lambda _: None)

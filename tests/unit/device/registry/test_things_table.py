@@ -88,6 +88,24 @@ def test_what_is_no_table_is_an_error_with_its_line(
     assert "error: line " in result.stderr
 
 
+def test_a_table_without_things_is_nothing_to_do(
+    iot: FakeIot, command: Callable[[str], Result]
+) -> None:
+    result = command("thing_name\n")
+    assert (result.exit_code, result.stdout) == (ExitStatus.OK, "")
+    assert result.stderr.endswith("things.csv names no thing; nothing to do\n")
+    assert iot.calls == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"), [(["x y"], "1 bad line;"), (["x y", "z?"], "2 bad lines;")]
+)
+def test_counts_bad_lines_in_the_right_number(
+    command: Callable[[str], Result], bad: list[str], said: str
+) -> None:
+    assert f"got {said} nothing was provisioned" in command(table("sensor-1", *bad)).stderr
+
+
 def test_takes_one_thing_or_a_table(tmp_path: Path) -> None:
     path = tmp_path / "things.csv"
     path.write_text(table())

@@ -1,0 +1,196 @@
+"""What the things, customers and claims of an environment hold in AWS IoT: for taking it away."""
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from contracts import names
+from device import aws, identity
+from device.errors import AwsError, ExitStatus
+from device.registry import customers, ownership
+from device.registry.customers import CustomerPolicy
+
+if TYPE_CHECKING:  # the stubs are a development requirement
+    from mypy_boto3_iot import IoTClient
+
+RETIRING = "retiring"
+"""Attribute of a thing: the certificate that is being detached from it; empty if none is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A thing with its customers, or one of its customers, and what it holds in AWS IoT.
+
+    Attributes:
+        thing_name: The thing.
+        customer: The one customer that this is about; None if it is about the whole thing.
+        certificates: Status by ARN.
+        policies: Of the customers.
+        foreign: Certificates of other environments that the thing holds; environment by ARN.
+        shared_with: Other environments that the thing belongs to. It is kept for them.
+    """
+
+    thing_name: str
+    customer: str | None
+    certificates: dict[str, str]
+    policies: tuple[CustomerPolicy, ...]
+    foreign: dict[str, str]
+    shared_with: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Everything:
+    """All that keeps an environment from being destroyed.
+
+    Attributes:
+        holders: Every thing with its customers.
+        loose: ARNs of certificates that are attached to none of these things.
+        claims: ARNs of claim certificates.
+        policies: Of customers that are left without a thing.
+    """
+
+    holders: tuple[Holder, ...]
+    loose: tuple[str, ...]
+    claims: tuple[str, ...]
+    policies: tuple[CustomerPolicy, ...]
+
+    @property
+    def certificate_arns(self) -> list[str]:
+        """Every certificate."""
+        held = [arn for holder in self.holders for arn in holder.certificates]
+        return [*held, *self.loose, *self.claims]
+
+
+def find(environment: aws.AwsEnvironment, thing_name: str, customer: str | None = None) -> Holder:
+    """Look up what ``thing_name``, or one customer of it, holds in ``environment``.
+
+    A certificate that an interrupted run has detached is included.
+
+    Raises:
+        AwsError: There is no such thing in this environment, or it could not be looked up.
+    """
+    iot = environment.session.client("iot")
+    with aws.explained(environment.name):
+        policies = list(customers.policies(iot, environment.name))
+        return _find(iot, environment.name, thing_name, customer, policies)
+
+
+def _find(
+    iot: "IoTClient",
+    environment: str,
+    thing_name: str,
+    customer: str | None,
+    policies: Iterable[CustomerPolicy],
+) -> Holder:
+    try:
+        thing = iot.describe_thing(thingName=thing_name)
+    except iot.exceptions.ResourceNotFoundException:
+        raise _no_such_thing(environment, thing_name) from None
+    attached = aws.listed(iot, "list_thing_principals", "principals", thingName=thing_name)
+    principals = {arn for arn in attached if ":cert/" in arn}
+    wanted = tuple(
+        policy
+        for policy in policies
+        if policy.thing_name == thing_name and customer in (None, policy.customer)
+    )
+    # An interrupted provisioning may not have attached a customer's certificate to the thing.
+    carriers = {
+        arn for policy in wanted for arn in customers.certificates_with(iot, policy.policy_name)
+    }
+    groups = ownership.of_thing(iot, thing_name)
+    owners = {arn: ownership.of_certificate(iot, arn) for arn in principals | carriers}
+    belongs = groups.union(*owners.values())
+    if environment not in belongs:
+        if belongs:
+            sign = "thing group" if groups else "certificate's policy"
+            raise ownership.elsewhere(environment, f"thing {thing_name}", belongs, sign)
+        raise _no_such_thing(environment, thing_name)
+    arns = carriers if customer is not None else principals | carriers
+    ours = {arn for arn in arns if environment in owners[arn] or not owners[arn]}
+    if thing["attributes"].get(RETIRING):
+        owner = thing["thingArn"].partition(":thing/")[0]
+        ours.add(f"{owner}:cert/{thing['attributes'][RETIRING]}")
+    for arn in ours:
+        ownership.check_certificate(iot, environment, arn)
+    return Holder(
+        thing_name=thing_name,
+        customer=customer,
+        certificates={arn: status for arn in sorted(ours) if (status := _status(iot, arn))},
+        policies=wanted,
+        foreign={arn: min(owners[arn]) for arn in sorted(arns - ours)},
+        shared_with=frozenset(belongs - {environment}),
+    )
+
+
+def find_everything(environment: aws.AwsEnvironment) -> Everything:
+    """Look up every identity of ``environment``, also where parts of its stack are gone.
+
+    Raises:
+        AwsError: It could not be looked up, or something of it belongs to another environment too.
+    """
+    iot = environment.session.client("iot")
+    name = environment.name
+    with aws.explained(name):
+        policies = list(customers.policies(iot, name))
+        carriers = customers.certificates_with(iot, names.device_policy_name(name))
+        for policy in policies:
+            carriers |= customers.certificates_with(iot, policy.policy_name)
+        claims = set(find_claims(environment))
+        things = _things(iot, names.thing_group_name(name))
+        for arn in carriers:
+            things |= set(aws.listed(iot, "list_principal_things", "things", principal=arn))
+        holders = tuple(_find(iot, name, thing, None, policies) for thing in sorted(things))
+        held = {arn for holder in holders for arn in holder.certificates}
+        for arn in carriers - held:
+            ownership.check_certificate(iot, name, arn)
+        return Everything(
+            holders=holders,
+            loose=tuple(sorted(carriers - held - claims)),
+            claims=tuple(sorted(claims - held)),
+            policies=tuple(policy for policy in policies if policy.thing_name not in things),
+        )
+
+
+def find_claims(environment: aws.AwsEnvironment) -> list[str]:
+    """ARNs of the claim certificates of ``environment``, also of one that is being retired here.
+
+    Raises:
+        AwsError: They could not be looked up, or one belongs to another environment too.
+        IdentityError: The claim's folder on this machine holds another identity.
+    """
+    iot = environment.session.client("iot")
+    folder = identity.folder_of(environment.name, names.CLAIM, environment.root)
+    with aws.explained(environment.name):
+        arns = customers.certificates_with(iot, names.claim_policy_name(environment.name))
+        if (folder / identity.DEVICE_FILE).exists():
+            device = identity.read_device(folder)
+            ownership.check_identity(environment, folder, device, names.CLAIM, None)
+            arns.add(device.certificate_arn)
+        for arn in arns:
+            ownership.check_certificate(iot, environment.name, arn)
+    return sorted(arns)
+
+
+def _things(iot: "IoTClient", group: str) -> set[str]:
+    """The things in the group; none if it is gone."""
+    with contextlib.suppress(iot.exceptions.ResourceNotFoundException):
+        return set(aws.listed(iot, "list_things_in_thing_group", "things", thingGroupName=group))
+    return set()
+
+
+def _status(iot: "IoTClient", arn: str) -> str | None:
+    """The certificate's status; None if there is no such certificate any more."""
+    try:
+        found = iot.describe_certificate(certificateId=arn.rpartition("/")[2])
+    except iot.exceptions.ResourceNotFoundException:
+        return None
+    return found["certificateDescription"]["status"]
+
+
+def _no_such_thing(environment: str, thing_name: str) -> AwsError:
+    return AwsError(
+        f"no thing named {thing_name} in environment {environment}; run "
+        f"python -m ops.list --env {environment}",
+        ExitStatus.CONFLICT,
+    )
