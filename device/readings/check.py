@@ -1,31 +1,18 @@
-"""Does a reading fit its contract? Asked before it is sent, with the parser's strictness.
+"""Does a reading fit its contract? Asked before it is sent, with the parser's own checker.
 
-The contract's own JSON Schema document is evaluated by the ``jsonschema`` library, with JSON's
-types taken literally: 12.0 is not an integer, true is not a number, integers have 64 bits, and
-what is not JSON at all (NaN, Infinity) is not a number either.
+The device is stricter than the parser in one point: it refuses a key that appears twice in one
+object, since a reader may take either value.
 """
 
 import json
-import math
-import re
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker, ValidationError
-from jsonschema.validators import extend
+import msgspec
 
-from contracts import INT64_MAX, INT64_MIN, Contract, timestamp_range
+from contracts import Contract
+from contracts.reading import ReadingChecker, check_utf8, text_at
 
 _SHOWN_CHARACTERS = 60
-
-# https://www.rfc-editor.org/rfc/rfc3339#section-5.6, without leap seconds, which no reader of the
-# stored timestamps can hold.
-_DATE_TIME = re.compile(
-    r"(?P<day>\d{4}-\d\d-\d\d)T(?P<time>([01]\d|2[0-3]):[0-5]\d:[0-5]\d)(\.\d+)?"
-    r"(?P<offset>Z|[+-]([01]\d|2[0-3]):[0-5]\d)",
-    re.ASCII,
-)
 
 
 class ReadingError(ValueError):
@@ -36,29 +23,31 @@ class ReadingCheck:
     """Checks payloads against ``contract``."""
 
     def __init__(self, contract: Contract) -> None:
-        self._validator = _Validator(contract.document, format_checker=_FORMATS)
+        self._checker = ReadingChecker(contract)
 
     def check(self, payload: bytes) -> None:
-        """See that ``payload`` is a reading, or an array of readings.
+        """Check that ``payload`` is a reading, or an array of readings.
 
         Raises:
             ReadingError: Names the JSON path of the first violation.
         """
-        value = parse_json(payload)
-        if isinstance(value, list):
-            if not value:
-                raise ReadingError("$: expected a reading, got an empty array")
-            for index, reading in enumerate(value):
-                self._check_reading(f"$[{index}]", reading)
-        else:
-            self._check_reading("$", value)
-
-    def _check_reading(self, path: str, reading: object) -> None:
+        is_array = payload.lstrip(b" \t\r\n").startswith(b"[")
         try:
-            for error in self._validator.iter_errors(reading):
-                raise ReadingError(f"{path}{_steps(error)}: {_explained(error)}")
-        except RecursionError:
-            raise ReadingError(f"{path}: nested too deeply") from None
+            check_utf8(payload)
+            value = (self._checker.many if is_array else self._checker.one).decode(payload)
+            _JSON.decode(payload.decode())
+        except msgspec.ValidationError as error:
+            raise ReadingError(self._explained(error, payload)) from None
+        except (ValueError, RecursionError) as error:
+            raise _not_json(error) from None
+        if is_array and not value:
+            raise ReadingError("$: expected a reading, got an empty array")
+
+    def _explained(self, error: msgspec.ValidationError, payload: bytes) -> str:
+        reason, path = self._checker.violation(error)
+        expected, _, _ = reason.partition(", got ")
+        got = text_at(payload, path)
+        return f"{path}: {reason if got is None else f'{expected}, got {_shortened(got)}'}"
 
 
 def parse_json(payload: bytes) -> Any:
@@ -70,21 +59,10 @@ def parse_json(payload: bytes) -> Any:
         ReadingError: It is not that.
     """
     try:
-        value = json.loads(
-            payload.decode(),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-        )
-        if b"\\u" in payload:
-            json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ReadingError("$: nested too deeply") from None
-    except UnicodeEncodeError:
-        raise ReadingError("$: a string holds half a surrogate pair") from None
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError among them
-        raise ReadingError(f"$: expected JSON: {error}") from None
-    return value
+        msgspec.json.decode(payload)
+        return _JSON.decode(payload.decode())
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -94,103 +72,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"expected a number, got {name}")
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"expected a 64-bit floating-point number, got {text}")
-    return value
+def _not_json(error: Exception) -> ReadingError:
+    if isinstance(error, RecursionError):
+        return ReadingError("$: nested too deeply")
+    return ReadingError(f"$: expected JSON: {error}")
 
 
-def _is_integer(_: object, value: object) -> bool:
-    return (
-        isinstance(value, int) and not isinstance(value, bool) and INT64_MIN <= value <= INT64_MAX
-    )
-
-
-def _is_number(_: object, value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        return False
-
-
-def _x_timestamp(_: object, unit: str, value: object, __: object) -> Iterator[ValidationError]:
-    if isinstance(value, int) and not isinstance(value, bool):
-        lowest, highest = timestamp_range(unit)
-        if not lowest <= value <= highest:
-            yield ValidationError(f"a timestamp of the years 1 to 9999 in {unit}")
-
-
-_FORMATS = FormatChecker(formats=())
-
-
-@_FORMATS.checks("date-time")
-def _is_date_time(value: object) -> bool:
-    if not isinstance(value, str):
-        return True  # "type" says so
-    match = _DATE_TIME.fullmatch(value.upper())
-    if match is None:
-        return False
-    try:
-        datetime.fromisoformat("{day}T{time}{offset}".format(**match.groupdict())).astimezone(UTC)
-    except (ValueError, OverflowError):  # no such day; or not within the years 1 to 9999 in UTC
-        return False
-    return True
-
-
-_Validator = extend(  # type: ignore[no-untyped-call]  # types-jsonschema leaves it out
-    Draft202012Validator,
-    validators={"x-timestamp": _x_timestamp},
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
-        {"integer": _is_integer, "number": _is_number}
-    ),
-)
-
-
-def _steps(error: ValidationError) -> str:
-    steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path]
-    if error.validator == "required":
-        steps.append("." + _missing(error))
-    return "".join(steps)
-
-
-def _missing(error: ValidationError) -> str:
-    required: Any = error.validator_value
-    present: Any = error.instance
-    return str(next(name for name in required if name not in present))
-
-
-# How each keyword of a contract reads; x-timestamp brings its own words.
-_EXPECTED: dict[str, Callable[[Any], str]] = {
-    "enum": lambda values: "one of " + ", ".join(json.dumps(value) for value in values),
-    "exclusiveMaximum": "less than {}".format,
-    "exclusiveMinimum": "more than {}".format,
-    "format": lambda _: "an RFC 3339 date-time with its offset",
-    "maximum": "at most {}".format,
-    "maxLength": "at most {} characters".format,
-    "minimum": "at least {}".format,
-    "minLength": "at least {} characters".format,
-    "pattern": "a match of {}".format,
-    "type": lambda kinds: " or ".join([kinds] if isinstance(kinds, str) else kinds).replace(
-        "integer", "64-bit integer"
-    ),
-}
-
-
-def _explained(error: ValidationError) -> str:
-    if error.validator == "required":
-        return "expected this field, got none"
-    say = _EXPECTED.get(str(error.validator))
-    expected = say(error.validator_value) if say else error.message
-    return f"expected {expected}, got {_shown(error.instance)}"
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
+def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

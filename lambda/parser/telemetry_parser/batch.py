@@ -33,8 +33,8 @@ from telemetry_parser.envelope import (
 from telemetry_parser.limits import Limits
 from telemetry_parser.parquet import write
 from telemetry_parser.readings import ReadingDecoder
-from telemetry_parser.reasons import MessageError, ReasonClass, Rejection
 from telemetry_parser.rejected import RejectedWriter
+from telemetry_parser.rejections import MessageError, ReasonClass, Rejection
 from telemetry_parser.rows import Messages, Rows
 from telemetry_parser.unknown_fields import ONE_IN, UnknownFields
 

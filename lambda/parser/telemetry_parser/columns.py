@@ -12,7 +12,7 @@ from arro3.core import Field as ArrowField
 from arro3.core import Schema as ArrowSchema
 
 from contracts import ROW_FIELDS, Contract, Field, Schema
-from telemetry_parser.reading_types import is_checked
+from contracts.reading import is_checked
 
 _TIMESTAMP = DataType.timestamp("ms", tz="UTC")
 _SCALARS = {
@@ -34,7 +34,7 @@ def is_integer(schema: Schema) -> bool:
 
 
 def fields_of(readings: Sequence[msgspec.Struct]) -> list[Sequence[Any]]:
-    """The values of each field, of at least one instance of a ``reading_types`` type."""
+    """The values of each field, of at least one instance of a ``contracts.reading`` type."""
     return list(zip(*map(msgspec.structs.astuple, readings), strict=True))
 
 

@@ -14,8 +14,9 @@ from isal import igzip, igzip_lib, isal_zlib
 
 from contracts import TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN
 from contracts.names import ENVIRONMENT_PATTERN, THING_NAME_PATTERN
+from contracts.reading import check_utf8, describe
 from telemetry_parser.limits import Limits, ObjectError
-from telemetry_parser.reasons import MessageError, ReasonClass, describe
+from telemetry_parser.rejections import MessageError, ReasonClass
 from telemetry_parser.together import decode_together
 
 # Below the size from which malloc takes each block fresh from the kernel, page by page.
@@ -142,11 +143,10 @@ def decode_line(line: bytes) -> Envelope:
         MessageError: It is not an envelope.
     """
     try:
-        if not line.isascii():
-            line.decode()
+        check_utf8(line)
         return _decoder.decode(line)
     except msgspec.ValidationError as error:
-        reason, path = describe(error)
+        reason, path = describe(str(error))
         raise MessageError(ReasonClass.LINE, f"not an envelope: {reason} at {path}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MessageError(ReasonClass.LINE, "not an envelope: expected one JSON object") from None

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from contracts import Contract
+from contracts.reading import ReadingChecker, check_utf8
 from telemetry_parser.limits import Limits
-from telemetry_parser.reading_types import check, reading_type
-from telemetry_parser.reasons import MessageError, ReasonClass, Rejection, describe
+from telemetry_parser.rejections import MessageError, ReasonClass, Rejection
 from telemetry_parser.together import decode_together
 
 _FIRST = range(1)
@@ -31,7 +31,7 @@ class Readings(msgspec.Struct, gc=False):
     """What one payload holds; every reading of it is in ``values`` or in ``rejections``.
 
     Attributes:
-        values: The readings that fit; instances of ``reading_type(contract)``.
+        values: The readings that fit; instances of ``contracts.reading.reading_type``.
         indexes: 0-based place of each value in the message.
         rejections: The others, in order.
     """
@@ -48,9 +48,8 @@ class ReadingDecoder:
         self._limits = limits
         # No payload holds more values than bytes.
         self._surely_within = min(limits.max_message_bytes, limits.max_message_values)
-        reading = reading_type(contract)
-        self._one = msgspec.json.Decoder(reading, dec_hook=check)
-        self._many = msgspec.json.Decoder(list[reading], dec_hook=check)  # type: ignore[valid-type]  # made at run time
+        self._checker = ReadingChecker(contract)
+        self._one, self._many = self._checker.one, self._checker.many
         self._raw = msgspec.json.Decoder(msgspec.Raw)
         self._raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -65,7 +64,7 @@ class ReadingDecoder:
 
     def _decode_single(self, payload: bytes) -> Any:
         try:
-            _check_utf8(payload)
+            check_utf8(payload)
             return self._one.decode(payload)
         except (ValueError, RecursionError):
             return None
@@ -82,7 +81,7 @@ class ReadingDecoder:
             reading = self._decode_single(payload)
             return None if reading is None else Readings((reading,), _FIRST)
         try:
-            _check_utf8(payload)
+            check_utf8(payload)
             if values := self._many.decode(payload):
                 return Readings(values, range(len(values)))
         except (ValueError, RecursionError):
@@ -135,7 +134,7 @@ class ReadingDecoder:
         except UnicodeDecodeError:
             return Rejection(ReasonClass.JSON, "expected UTF-8", "$", index)
         except msgspec.ValidationError as error:
-            return Rejection(ReasonClass.CONTRACT, *describe(error), index)
+            return Rejection(ReasonClass.CONTRACT, *self._checker.violation(error), index)
         except RecursionError:
             return Rejection(ReasonClass.JSON, "nested too deeply", "$", index)
         except msgspec.DecodeError:  # all that _take_apart leaves
@@ -162,12 +161,6 @@ class ReadingDecoder:
                 except msgspec.DecodeError:
                     raise _not_json() from None
             yield item
-
-
-def _check_utf8(payload: bytes) -> None:
-    """Look also at what the decoder skips."""
-    if not payload.isascii():
-        payload.decode()
 
 
 def _not_json() -> MessageError:

@@ -8,7 +8,7 @@ from typing import Self
 import msgspec
 from isal import igzip
 
-from telemetry_parser.reasons import Rejection
+from telemetry_parser.rejections import Rejection
 
 _BUFFER_BYTES = 64 * 1024
 

@@ -42,7 +42,7 @@ class Messages:
         raw_lines: From 1.
         ids: What each ``reading_id`` begins with.
         counts: How many of the readings belong to each message.
-        readings: Instances of ``reading_types.reading_type``.
+        readings: Instances of ``contracts.reading.reading_type``.
         indexes: Place of each reading in its message, from 0.
         payload_bytes: Size of all payloads after gunzip.
     """

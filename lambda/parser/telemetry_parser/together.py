@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
+from contracts.reading import check_utf8
+
 _Value = TypeVar("_Value")
 
 _first, _last = itemgetter(0), itemgetter(-1)
@@ -30,8 +32,7 @@ def decode_together(
         if set(map(_first, texts)) != _OPENS or set(map(_last, texts)) != _CLOSES:
             return None
         joined = b"\n".join(texts)
-        if not joined.isascii():
-            joined.decode()  # the decoder does not look at what it skips
+        check_utf8(joined)
         values = decoder.decode_lines(joined)
     except (ValueError, IndexError, RecursionError):
         return None

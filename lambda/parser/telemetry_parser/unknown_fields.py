@@ -6,11 +6,11 @@ choose, so only plain ones are passed on, and few.
 """
 
 import re
-from collections.abc import Iterator
 
 import msgspec
 
-from contracts import Contract, Schema
+from contracts import Contract
+from contracts.reading import unknown_names
 
 ONE_IN = 64
 _MOST_MESSAGES = 1_000
@@ -50,7 +50,7 @@ class UnknownFields:
         except (ValueError, RecursionError):  # one of its readings was rejected for it
             return
         for reading in content[:_MOST_READINGS] if isinstance(content, list) else (content,):
-            for name in _unknown(self._schema, reading):
+            for name in unknown_names(self._schema, reading):
                 self._note(name)
 
     def _note(self, name: str) -> None:
@@ -60,16 +60,3 @@ class UnknownFields:
             self._names.add(name)
         elif len(self._unnamed) < _MOST_UNNAMED:
             self._unnamed.add(name)
-
-
-def _unknown(schema: Schema, value: object) -> Iterator[str]:
-    if isinstance(value, dict) and schema.kind == "object":
-        known = {field.name: field.schema for field in schema.fields}
-        for name in value:
-            if name not in known:
-                yield name
-            else:
-                yield from (f"{name}.{inner}" for inner in _unknown(known[name], value[name]))
-    elif isinstance(value, list) and schema.items is not None:
-        for item in value:
-            yield from _unknown(schema.items, item)

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from contracts import Contract, Schema, integer_range
-from telemetry_parser import batch, columns, envelope, reading_types, readings, rows
-from telemetry_parser.reasons import Rejection
+from contracts import Contract, Schema, integer_range, reading
+from telemetry_parser import batch, columns, envelope, readings, rows
+from telemetry_parser.rejections import Rejection
 from tests.unit.parser.examples import contract, parse_object, test_line
 from tests.unit.parser.oracle import check_accounting, check_values
 
@@ -134,9 +134,9 @@ def _mutants() -> Iterator[tuple[str, object, str, Any]]:
     yield "mixes up a column", rows, "column", shuffled_column
     yield "gives two messages one id", batch, "_message_id", lambda topic, _: topic.hex()
     yield "stores seconds as milliseconds", columns, "plain", _without_scale(columns.plain)
-    yield "takes any time", reading_types, "integer_range", _timeless
-    yield "takes any text for a date", reading_types, "_date_time_ms", lambda _: 0
-    yield "takes any boolean", reading_types, "_one_of", lambda *_: lambda value: value
+    yield "takes any time", reading, "integer_range", _timeless
+    yield "takes any text for a date", reading, "_date_time_ms", lambda _: 0
+    yield "takes any boolean", reading, "_one_of", lambda *_: lambda value: value
     yield "reads the first member only", envelope.RawLines, "_blocks", _first_member
     yield "splits lines as text", envelope.RawLines, "__iter__", _as_text
 

@@ -811,7 +811,7 @@ def test_a_folder_that_cannot_be_made_is_a_spool_error(own: identity.Identity) -
 
 def test_importing_the_package_loads_next_to_nothing() -> None:
     code = "import sys, device; print(*sorted(n for n in sys.modules if n.split('.')[0] in %s))"
-    heavy = {"awscrt", "boto3", "cryptography", "jsonschema", "sqlite3", "click", "rich"}
+    heavy = {"awscrt", "boto3", "cryptography", "msgspec", "sqlite3", "click", "rich"}
     found = subprocess.run(
         [sys.executable, "-c", code % heavy],
         capture_output=True,

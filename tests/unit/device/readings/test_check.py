@@ -1,16 +1,16 @@
-"""device.readings.check: as strict as the parser, before anything is sent."""
+"""device.readings.check: the parser's checker, with words for a person who may see the value.
+
+What each keyword of a contract allows is tested in ``tests/unit/parser/test_readings.py``.
+"""
 
 import json
-import sys
+import timeit
 from typing import Any
 
-import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import contracts
-from contracts import TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, Contract
+from contracts import TIMESTAMP_MS_MAX
 from device.readings.check import ReadingCheck, ReadingError
 
 GOOD = {
@@ -22,22 +22,10 @@ GOOD = {
 }
 
 
-def refusal(payload: bytes, contract: Contract | None = None) -> str:
+def refusal(payload: bytes) -> str:
     with pytest.raises(ReadingError) as caught:
-        ReadingCheck(contract or contracts.load("telemetry")).check(payload)
+        ReadingCheck(contracts.load("telemetry")).check(payload)
     return str(caught.value)
-
-
-def contract(schema: dict[str, Any]) -> Contract:
-    return contracts.parse("made", json.dumps({"type": "object", "properties": {"v": schema}}))
-
-
-def accepts(schema: dict[str, Any], value: str) -> bool:
-    try:
-        ReadingCheck(contract(schema)).check(b'{"v":%s}' % value.encode())
-    except ReadingError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize(
@@ -57,22 +45,24 @@ def test_accepts_what_fits(payload: str) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"temperature": 120}, "$.temperature: expected at most 90, got 120"),
+        ({"temperature": 120}, "$.temperature: expected number <= 90.0, got 120"),
         ({"temperature": True}, "$.temperature: expected number, got true"),
         ({"temperature": "20"}, '$.temperature: expected number, got "20"'),
         ({"temperature": None}, "$.temperature: expected number, got null"),
-        ({"sequence": 12.0}, "$.sequence: expected 64-bit integer, got 12.0"),
-        ({"sequence": 2**63}, f"$.sequence: expected 64-bit integer, got {2**63}"),
-        ({"sequence": -1}, "$.sequence: expected at least 0, got -1"),
+        ({"sequence": 12.0}, "$.sequence: expected integer, got 12.0"),
+        ({"sequence": 2**63}, f"$.sequence: expected integer <= {2**63 - 1}, got {2**63}"),
+        ({"sequence": -1}, "$.sequence: expected integer >= 0, got -1"),
         (
             {"status": "on fire"},
-            '$.status: expected one of "ok", "low_battery", "fault", got "on fire"',
+            "$.status: expected one of the values that the contract allows: "
+            '"ok", "low_battery", "fault", got "on fire"',
         ),
-        ({"firmware": "x" * 33}, "$.firmware: expected at most 32 characters, got"),
-        ({"pressure": 1}, "$.pressure: expected at least 300, got 1"),
+        ({"firmware": "x" * 33}, '$.firmware: expected string of length <= 32, got "xxx'),
+        ({"pressure": 1}, "$.pressure: expected number >= 300.0, got 1"),
         (
             {"timestamp": TIMESTAMP_MS_MAX + 1},
-            "$.timestamp: expected a timestamp of the years 1 to 9999 in ms",
+            "$.timestamp: expected integer (milliseconds since 1970) <= "
+            f"{TIMESTAMP_MS_MAX}, got {TIMESTAMP_MS_MAX + 1}",
         ),
     ],
 )
@@ -81,12 +71,16 @@ def test_says_what_was_expected_where(change: dict[str, Any], expected: str) -> 
 
 
 def test_names_the_missing_field() -> None:
-    assert refusal(b"{}") == "$.timestamp: expected this field, got none"
+    assert refusal(b"{}") == "$.timestamp: required field is missing"
 
 
 def test_names_the_reading_of_an_array() -> None:
     payload = json.dumps([GOOD, {**GOOD, "humidity": -1}]).encode()
-    assert refusal(payload) == "$[1].humidity: expected at least 0, got -1"
+    assert refusal(payload) == "$[1].humidity: expected number >= 0.0, got -1"
+
+
+def with_unknown(value: bytes) -> bytes:
+    return json.dumps(GOOD).encode()[:-1] + b', "unknown": ' + value + b"}"
 
 
 @pytest.mark.parametrize(
@@ -95,15 +89,14 @@ def test_names_the_reading_of_an_array() -> None:
         pytest.param(b"", id="empty"),
         pytest.param(b"not json", id="text"),
         pytest.param(b'{"timestamp":', id="cut short"),
-        pytest.param(b"\xff", id="not UTF-8"),
+        pytest.param(with_unknown(b'"\xff"'), id="not UTF-8"),
         pytest.param(b"\xef\xbb\xbf{}", id="byte order mark"),
         pytest.param('{"a": 1}'.encode("utf-16"), id="UTF-16"),
-        pytest.param(b'{"unknown": NaN}', id="NaN"),
-        pytest.param(b'{"unknown": -Infinity}', id="Infinity"),
-        pytest.param(b'{"unknown": 1e999}', id="too large"),
-        pytest.param(b'{"unknown": "\\ud800"}', id="half a surrogate pair"),
-        pytest.param(b'{"unknown": 1, "unknown": 1}', id="key twice"),
-        pytest.param(b"[" * 100_000, id="nested"),
+        pytest.param(with_unknown(b"NaN"), id="NaN"),
+        pytest.param(with_unknown(b"-Infinity"), id="Infinity"),
+        pytest.param(with_unknown(b'"\\ud800"'), id="half a surrogate pair"),
+        pytest.param(with_unknown(b'1, "unknown": 1'), id="key twice"),
+        pytest.param(with_unknown(b"[" * 100_000 + b"]" * 100_000), id="nested"),
         pytest.param(b"[]", id="empty array"),
         pytest.param(b"1", id="a number"),
         pytest.param(b"[[]]", id="an array of arrays"),
@@ -113,71 +106,17 @@ def test_refuses_what_is_not_a_reading(payload: bytes) -> None:
     assert refusal(payload).startswith("$")
 
 
+def test_a_key_that_appears_twice_is_named_as_the_fault() -> None:
+    assert refusal(with_unknown(b'1, "unknown": 1')) == (
+        "$: expected JSON: a key appears twice in one object"
+    )
+
+
 def test_shortens_long_values() -> None:
     assert len(refusal(json.dumps({**GOOD, "firmware": "x" * 10_000}).encode())) < 150
 
 
-@pytest.mark.parametrize("unit", ["ms", "s"])
-def test_timestamps_are_of_the_years_1_to_9999(unit: str) -> None:
-    schema = {"type": "integer", "x-timestamp": unit}
-    scale = 1000 if unit == "s" else 1
-    assert accepts(schema, str(TIMESTAMP_MS_MIN // scale))
-    assert not accepts(schema, str(TIMESTAMP_MS_MIN // scale - 1))
-    assert accepts(schema, str(TIMESTAMP_MS_MAX // scale))
-    assert not accepts(schema, str(TIMESTAMP_MS_MAX // scale + 1))
-
-
-@pytest.mark.parametrize(
-    ("text", "fits"),
-    [
-        ("2026-11-22T17:00:00Z", True),
-        ("2026-11-22t17:00:00.123456789z", True),
-        ("2026-11-22T17:00:00+05:30", True),
-        ("2026-11-22T17:00:00", False),
-        ("2026-11-22 17:00:00Z", False),
-        ("2026-11-22T17:00:60Z", False),
-        ("2026-11-22T24:00:00Z", False),
-        ("2026-11-22T17:00:00+24:00", False),
-        ("2026-11-22T17:00:00+0530", False),
-        ("2026-02-29T00:00:00Z", False),
-        ("0001-01-01T00:00:00+01:00", False),
-        ("9999-12-31T23:59:59.9999999Z", True),
-        ("9999-12-31T23:59:59-00:01", False),
-        ("٢٠٢٦-11-22T17:00:00Z", False),
-    ],
-)
-def test_date_times_are_rfc_3339_with_an_offset(text: str, *, fits: bool) -> None:
-    assert accepts({"type": "string", "format": "date-time"}, json.dumps(text)) is fits
-
-
-def test_lengths_are_in_code_points() -> None:
-    assert accepts({"type": "string", "maxLength": 1}, json.dumps("😀"))
-
-
-def test_a_huge_integer_is_not_a_number() -> None:
-    digits = 10 ** (sys.float_info.max_10_exp + 1)
-    assert not accepts({"type": "number"}, str(digits))
-    assert accepts({"type": "number"}, str(10**30))
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    value=st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(),
-        st.floats(allow_nan=False, allow_infinity=False),
-        st.text(st.characters(exclude_categories=["Cs"]), max_size=3),
-        st.lists(st.integers(), max_size=2),
-    ),
-    kind=st.sampled_from([("integer", int), ("number", float), ("string", str), ("boolean", bool)]),
-)
-def test_types_are_those_of_a_strict_decoder(value: object, kind: tuple[str, type]) -> None:
-    text = json.dumps(value)
-    name, type_ = kind
-    try:
-        decoded: Any = msgspec.json.decode(text, type=type_)
-        strict = name != "integer" or -(2**63) <= decoded < 2**63
-    except msgspec.ValidationError:
-        strict = False
-    assert accepts({"type": name}, text) is strict
+def test_a_check_takes_a_small_part_of_what_jsonschema_took() -> None:
+    check, payload = ReadingCheck(contracts.load("telemetry")).check, json.dumps(GOOD).encode()
+    seconds = min(timeit.repeat(lambda: check(payload), number=1000, repeat=5)) / 1000
+    assert seconds < 20e-6, "jsonschema took 53 µs; this takes about 3"

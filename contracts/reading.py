@@ -1,18 +1,20 @@
-"""The types that readings are decoded into, made from a contract at run time.
+"""The one checker of readings, for the device and the parser: msgspec types made from a contract.
 
-msgspec checks a value while it decodes it; what it has no constraint for (date-times in every
-detail, enums of numbers and booleans) goes through ``check``.
+msgspec checks a value while it decodes it. ``check`` handles what msgspec has no constraint for:
+date-times, and enums of numbers and booleans.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from functools import lru_cache
+from json import dumps
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from contracts import (
+from contracts.schema import (
     TIMESTAMP_MS_MAX,
     TIMESTAMP_MS_MIN,
     Contract,
@@ -29,6 +31,135 @@ _DATE_TIME = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 )
+
+# The first violation's path, and a step of it.
+_PATH = re.compile(r" - at `(\$[^`]*)`\Z")
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+_JSON_WORDS = {"int": "integer", "float": "number", "str": "string", "bool": "boolean"}
+_PYTHON_WORD = re.compile(r"\b(" + "|".join(_JSON_WORDS) + r")\b")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_TYPE = re.compile(r"`[^`]*`")
+_NOT_ALLOWED = "expected one of the values that the contract allows"
+_UNITS = {"ms": "milliseconds", "s": "seconds"}
+_MOST_SHOWN_CHARACTERS = 200
+
+
+class Violation(NamedTuple):
+    """Why a reading does not fit.
+
+    Attributes:
+        reason: What was expected and what was found, without the device's values.
+        path: JSON path of the value in what was decoded.
+    """
+
+    reason: str
+    path: str
+
+
+class ReadingChecker:
+    """Decodes readings of one contract, and says why one does not fit.
+
+    Attributes:
+        one: Decodes one reading into an instance of ``reading_type(contract)``.
+        many: Decodes an array of readings into a list of such instances.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self._schema = contract.schema
+        reading = reading_type(contract)
+        self.one = msgspec.json.Decoder(reading, dec_hook=check)
+        self.many = msgspec.json.Decoder(list[reading], dec_hook=check)  # type: ignore[valid-type]  # made at run time
+        self._violation = lru_cache(maxsize=1024)(self._described)
+
+    def violation(self, error: msgspec.ValidationError) -> Violation:
+        """Put an error of ``one`` or ``many`` into words."""
+        return self._violation(str(error))
+
+    def _described(self, error: str) -> Violation:
+        reason, path = describe(error)
+        schema = self._schema_at(path)
+        if reason == _NOT_ALLOWED and schema is not None:
+            return Violation(f"{reason}: {_listed(schema.enum or ())}", path)
+        if schema is not None and schema.timestamp and reason.startswith("expected integer"):
+            unit = f"expected integer ({_UNITS[schema.timestamp]} since 1970)"
+            return Violation(reason.replace("expected integer", unit, 1), path)
+        return Violation(reason, path)
+
+    def _schema_at(self, path: str) -> Schema | None:
+        schema: Schema | None = self._schema
+        for position, (name, index) in enumerate(_STEP.findall(path)):
+            if index and position == 0:
+                continue  # the reading's place in an array of them
+            if schema is None or index:
+                schema = schema and schema.items
+            else:
+                named = (field.schema for field in schema.fields if field.name == name)
+                schema = next(named, None)
+        return schema
+
+
+def describe(error: str) -> Violation:
+    """Put the text of a ``msgspec.ValidationError`` into JSON's words.
+
+    The text quotes the value in one case only, an enum's, and is then not used; names in it are
+    the contract's.
+    """
+    path = found[1] if (found := _PATH.search(error)) else "$"
+    message = _PATH.sub("", error)
+    if missing := _MISSING.match(message):
+        return Violation("required field is missing", f"{path}.{missing[1]}")
+    if message.startswith("Invalid enum value"):
+        return Violation(_NOT_ALLOWED, path)
+    words = _TYPE.sub(lambda quoted: _in_json_words(quoted[0].strip("`")), message)
+    return Violation(words[0].lower() + words[1:], path)
+
+
+def _in_json_words(python: str) -> str:
+    return _PYTHON_WORD.sub(lambda word: _JSON_WORDS[word[0]], python)
+
+
+def _listed(values: tuple[Scalar, ...]) -> str:
+    text = ", ".join(map(dumps, values))
+    return text if len(text) <= _MOST_SHOWN_CHARACTERS else f"{text[:_MOST_SHOWN_CHARACTERS]}…"
+
+
+def text_at(payload: bytes, path: str) -> str | None:
+    """Return the value at ``path`` of a JSON text, as it is written there; None if not found."""
+    value = msgspec.Raw(payload)
+    try:
+        for name, index in _STEP.findall(path):
+            if name:
+                value = msgspec.json.decode(value, type=dict[str, msgspec.Raw])[name]
+            else:
+                value = msgspec.json.decode(value, type=list[msgspec.Raw])[int(index)]
+    except (ValueError, LookupError, RecursionError):
+        return None
+    return bytes(value).decode(errors="replace").strip()
+
+
+def unknown_names(schema: Schema, value: object) -> Iterator[str]:
+    """Yield the names in ``value`` that ``schema`` lacks; nested ones as ``outer.inner``."""
+    if isinstance(value, dict) and schema.kind == "object":
+        known = {field.name: field.schema for field in schema.fields}
+        for name in value:
+            if name not in known:
+                yield name
+            else:
+                yield from (f"{name}.{inner}" for inner in unknown_names(known[name], value[name]))
+    elif isinstance(value, list) and schema.items is not None:
+        for item in value:
+            yield from unknown_names(schema.items, item)
+
+
+def check_utf8(payload: bytes) -> None:
+    """Check also the bytes of unknown fields, which the decoder skips.
+
+    Raises:
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    if not payload.isascii():
+        payload.decode()
 
 
 class Checked:
@@ -173,7 +304,7 @@ def _one_of(values: tuple[Scalar, ...], kind: str) -> Callable[[object], Scalar]
     def convert(value: object) -> Scalar:
         # By exact type: to Python, True is also the integer 1, and 12.0 is equal to 12.
         if type(value) not in types or value not in values:
-            raise ValueError("expected one of the values that the contract allows")
+            raise ValueError(_NOT_ALLOWED)
         return float(value) if kind == "number" else value  # type: ignore[arg-type]  # one of types
 
     return convert

@@ -1,8 +1,6 @@
 """Why something was set aside, in words that never quote what a device sent."""
 
-import re
 from enum import StrEnum
-from functools import lru_cache
 
 import msgspec
 
@@ -44,33 +42,3 @@ class MessageError(ValueError):
     def __init__(self, reason_class: ReasonClass, reason: str) -> None:
         super().__init__(reason)
         self.rejection = Rejection(reason_class, reason)
-
-
-_JSON_WORDS = {"int": "integer", "float": "number", "str": "string", "bool": "boolean"}
-_PYTHON_WORD = re.compile(r"\b(" + "|".join(_JSON_WORDS) + r")\b")
-_MISSING = re.compile(r"Object missing required field `(\w+)`")
-_TYPE = re.compile(r"`[^`]*`")
-
-
-def describe(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Return the reason and the JSON path of a violation, from the decoder's own message.
-
-    That message quotes the value in one case only, an enum's; names in it are the contract's.
-    """
-    return _described(str(error))
-
-
-@lru_cache(maxsize=1024)
-def _described(error: str) -> tuple[str, str]:
-    message, _, path = error.partition(" - at `")
-    path = path.removesuffix("`") or "$"
-    if missing := _MISSING.match(message):
-        return "required field is missing", f"{path}.{missing[1]}"
-    if message.startswith("Invalid enum value"):
-        return "expected one of the values that the contract allows", path
-    words = _TYPE.sub(lambda quoted: _in_json_words(quoted[0].strip("`")), message)
-    return words[0].lower() + words[1:], path
-
-
-def _in_json_words(python: str) -> str:
-    return _PYTHON_WORD.sub(lambda word: _JSON_WORDS[word[0]], python)

@@ -1,0 +1,322 @@
+"""Read contracts from their JSON Schema files.
+
+The subset of JSON Schema 2020-12 is what ``Schema`` can hold; anything outside it is a
+``ContractError`` that names the place.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from contracts.names import CHANNEL_PATTERN
+from contracts.schema import (
+    DIALECT,
+    INT64_MAX,
+    INT64_MIN,
+    Contract,
+    Field,
+    Kind,
+    Scalar,
+    Schema,
+)
+from contracts.tables import PARTITION_COLUMNS, ROW_FIELDS
+
+# A column name that Glue, Athena, Parquet and every device's JSON library take unquoted.
+_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+_RESERVED = {field.name for field in ROW_FIELDS} | set(PARTITION_COLUMNS)
+
+
+class ContractError(ValueError):
+    """The contract is not valid; the message names the file, the path in it and what is allowed."""
+
+
+def channels() -> tuple[str, ...]:
+    """The names of every contract beside this file, sorted."""
+    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.json")))
+
+
+def load(channel: str) -> Contract:
+    """Read the contract of ``channel``.
+
+    Raises:
+        ContractError: There is none, or it is not within the subset.
+    """
+    path = Path(__file__).parent / f"{channel}.json"
+    if channel not in channels():
+        raise ContractError(f"expected one of {', '.join(channels())}, got contract {channel!r}")
+    return parse(channel, path.read_bytes())
+
+
+def load_all() -> tuple[Contract, ...]:
+    """Read every contract, sorted by channel.
+
+    Raises:
+        ContractError: One of them is not within the subset.
+    """
+    return tuple(load(channel) for channel in channels())
+
+
+def parse(channel: str, text: str | bytes) -> Contract:
+    """Read a contract from the text of its file.
+
+    Raises:
+        ContractError: Names ``<channel>.json``, the path in it, and what is allowed.
+    """
+    if not re.fullmatch(CHANNEL_PATTERN, channel):
+        raise ContractError(
+            "expected a channel of at most 32 lower-case letters, digits and '_', starting with "
+            f"a letter, got contract {channel!r}"
+        )
+    try:
+        document = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        schema = _Reader().root(document)
+    except RecursionError:
+        raise ContractError(f"{channel}.json: nested too deeply") from None
+    except ValueError as error:  # not JSON, not UTF-8, or a ContractError without its file
+        raise ContractError(f"{channel}.json: {error}") from None
+    return Contract(channel, schema, document)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ContractError(f"key {key!r} appears more than once in one object")
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ContractError(f"expected a JSON number, got {name}")
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    if not _is_integer(value) and not isinstance(value, float):
+        return False
+    try:
+        return math.isfinite(value)  # type: ignore[arg-type]  # it is a number
+    except OverflowError:  # an integer that no double can hold
+        return False
+
+
+_CONFORMS: dict[Kind, Callable[[object], bool]] = {
+    "string": lambda value: isinstance(value, str),
+    "integer": lambda value: (
+        isinstance(value, int) and _is_integer(value) and INT64_MIN <= value <= INT64_MAX
+    ),
+    "number": _is_number,
+    "boolean": lambda value: isinstance(value, bool),
+}
+
+_EVERYWHERE = {"type", "description", "x-unit"}
+_BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+_KEYWORDS: dict[Kind, set[str]] = {
+    "object": _EVERYWHERE | {"properties", "required"},
+    "array": _EVERYWHERE | {"items"},
+    "string": _EVERYWHERE | {"enum", "minLength", "maxLength", "pattern", "format"},
+    "integer": _EVERYWHERE | {"enum", "x-timestamp"} | _BOUNDS,
+    "number": _EVERYWHERE | {"enum"} | _BOUNDS,
+    "boolean": _EVERYWHERE | {"enum"},
+}
+
+
+class _Reader:
+    """Turns a JSON document into a ``Schema``; ``path`` in each method is where it stands."""
+
+    def root(self, document: object) -> Schema:
+        if isinstance(document, dict) and "$schema" in document:
+            dialect = document["$schema"]
+            if dialect != DIALECT:
+                raise self._error("$.$schema", json.dumps(DIALECT), dialect)
+            document = {key: value for key, value in document.items() if key != "$schema"}
+        schema = self.schema("$", document)
+        if schema.kind != "object" or schema.nullable:
+            raise ContractError(f'$.type: expected "object", got {_shown(document["type"])}')  # type: ignore[index]  # schema() saw that it is a dict
+        for field in schema.fields:
+            if field.column in _RESERVED:
+                raise ContractError(
+                    f"$.properties.{field.name}: the pipeline adds a column of this name; "
+                    f"expected none of {', '.join(sorted(_RESERVED))}"
+                )
+        return schema
+
+    def schema(self, path: str, node: object) -> Schema:
+        if not isinstance(node, dict):
+            raise self._error(path, "a schema, an object with a type", node)
+        kind, nullable = self._type(path, node)
+        unknown = sorted(set(node) - _KEYWORDS[kind])
+        if unknown:
+            raise ContractError(
+                f"{path}.{unknown[0]}: expected, for type {kind}, only "
+                f"{', '.join(sorted(_KEYWORDS[kind]))}"
+            )
+        schema = Schema(
+            kind=kind,
+            nullable=nullable,
+            enum=self._enum(path, node, kind, nullable),
+            minimum=self._bound(path, node, "minimum", kind),
+            maximum=self._bound(path, node, "maximum", kind),
+            exclusive_minimum=self._bound(path, node, "exclusiveMinimum", kind),
+            exclusive_maximum=self._bound(path, node, "exclusiveMaximum", kind),
+            min_length=self._length(path, node, "minLength"),
+            max_length=self._length(path, node, "maxLength"),
+            pattern=self._pattern(path, node),
+            timestamp=self._one_of(path, node, "x-timestamp", ("ms", "s")),
+            date_time=self._one_of(path, node, "format", ("date-time",)) is not None,
+            items=self._items(path, node) if kind == "array" else None,
+            fields=self._fields(path, node) if kind == "object" else (),
+            description=self._text(path, node, "description"),
+            unit=self._text(path, node, "x-unit"),
+        )
+        self._check_together(path, schema)
+        return schema
+
+    def _type(self, path: str, node: dict[str, Any]) -> tuple[Kind, bool]:
+        value = node.get("type")
+        names = value if isinstance(value, list) else [value]
+        kinds = [name for name in names if name != "null"]
+        if (
+            len(kinds) != 1
+            or not isinstance(kinds[0], str)
+            or kinds[0] not in _KEYWORDS
+            or len(names) - len(kinds) > 1
+        ):
+            raise self._error(
+                f"{path}.type", f'one of {", ".join(_KEYWORDS)}, or [one of them, "null"]', value
+            )
+        return kinds[0], len(names) == 2
+
+    def _enum(
+        self, path: str, node: dict[str, Any], kind: Kind, nullable: bool
+    ) -> tuple[Scalar, ...] | None:
+        if "enum" not in node:
+            return None
+        values = node["enum"]
+        if not isinstance(values, list) or not values:
+            raise self._error(f"{path}.enum", "a list of at least one value", values)
+        for index, value in enumerate(values):
+            place = f"{path}.enum[{index}]"
+            if not _CONFORMS[kind](value) and not (nullable and value is None):
+                raise self._error(place, f"a value of type {kind}", value)
+            if value in values[:index]:
+                raise ContractError(f"{place}: {_shown(value)} appears more than once")
+        if nullable and None not in values:
+            raise ContractError(f'{path}.enum: expected null among them, as the type has "null"')
+        return tuple(values)
+
+    def _bound(
+        self, path: str, node: dict[str, Any], keyword: str, kind: Kind
+    ) -> int | float | None:
+        if keyword not in node:
+            return None
+        value = node[keyword]
+        if not _CONFORMS[kind](value):
+            expected = "a 64-bit integer" if kind == "integer" else "a finite number"
+            raise self._error(f"{path}.{keyword}", expected, value)
+        return value  # type: ignore[no-any-return]  # _CONFORMS saw that it is a number
+
+    def _length(self, path: str, node: dict[str, Any], keyword: str) -> int | None:
+        if keyword not in node:
+            return None
+        value = node[keyword]
+        if not _CONFORMS["integer"](value) or value < 0:
+            raise self._error(f"{path}.{keyword}", "an integer, 0 or more", value)
+        return int(value)
+
+    def _pattern(self, path: str, node: dict[str, Any]) -> str | None:
+        value = self._text(path, node, "pattern")
+        if value is not None:
+            try:
+                re.compile(value)
+            except (re.error, OverflowError) as error:
+                raise ContractError(f"{path}.pattern: not a regular expression: {error}") from None
+        return value
+
+    def _one_of(
+        self, path: str, node: dict[str, Any], keyword: str, allowed: tuple[str, ...]
+    ) -> Any:
+        if keyword in node and node[keyword] not in allowed:
+            expected = " or ".join(json.dumps(value) for value in allowed)
+            raise self._error(f"{path}.{keyword}", expected, node[keyword])
+        return node.get(keyword)
+
+    def _text(self, path: str, node: dict[str, Any], keyword: str) -> str | None:
+        value = node.get(keyword)
+        if keyword in node and not isinstance(value, str):
+            raise self._error(f"{path}.{keyword}", "a string", value)
+        return value
+
+    def _items(self, path: str, node: dict[str, Any]) -> Schema:
+        if "items" not in node:
+            raise ContractError(f"{path}: expected items, the schema of the array's values")
+        return self.schema(f"{path}.items", node["items"])
+
+    def _fields(self, path: str, node: dict[str, Any]) -> tuple[Field, ...]:
+        properties = node.get("properties")
+        if not isinstance(properties, dict) or not properties:
+            raise self._error(f"{path}.properties", "an object of at least one field", properties)
+        required = node.get("required", [])
+        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+            raise self._error(f"{path}.required", "a list of field names", required)
+        for index, name in enumerate(required):
+            if name not in properties or name in required[:index]:
+                expected = "the name of a property, once"
+                raise self._error(f"{path}.required[{index}]", expected, name)
+        columns: dict[str, str] = {}
+        for name in properties:
+            place = f"{path}.properties.{name}"
+            if not _FIELD_NAME.fullmatch(name):
+                expected = "a name of at most 128 letters, digits and '_', no digit first"
+                raise self._error(place, expected, name)
+            if name.lower() in columns:
+                raise ContractError(
+                    f"{place}: differs from {columns[name.lower()]} only in case, "
+                    "which Athena's columns do not have"
+                )
+            columns[name.lower()] = name
+        return tuple(
+            Field(name, self.schema(f"{path}.properties.{name}", value), name in required)
+            for name, value in properties.items()
+        )
+
+    def _check_together(self, path: str, schema: Schema) -> None:
+        lowest = [x for x in (schema.minimum, schema.exclusive_minimum) if x is not None]
+        highest = [x for x in (schema.maximum, schema.exclusive_maximum) if x is not None]
+        if lowest and highest and max(lowest) > min(highest):
+            raise ContractError(
+                f"{path}: expected a minimum not above the maximum, "
+                f"got {max(lowest)} and {min(highest)}"
+            )
+        if (
+            schema.min_length is not None
+            and schema.max_length is not None
+            and schema.min_length > schema.max_length
+        ):
+            raise ContractError(
+                f"{path}: expected minLength not above maxLength, "
+                f"got {schema.min_length} and {schema.max_length}"
+            )
+        if schema.date_time and (
+            schema.enum or schema.pattern or schema.min_length or schema.max_length
+        ):
+            raise ContractError(
+                f"{path}: a date-time is stored as a timestamp; expected no enum, pattern, "
+                "minLength or maxLength beside it"
+            )
+
+    @staticmethod
+    def _error(path: str, expected: str, got: object) -> ContractError:
+        return ContractError(f"{path}: expected {expected}, got {_shown(got)}")
