@@ -1,6 +1,5 @@
-"""The command: wires the stages to the terminal."""
+"""The command: prints the findings of the stages."""
 
-import json
 from dataclasses import asdict
 
 import click
@@ -8,46 +7,40 @@ import click
 from device import aws, cli
 from device.errors import ExitStatus
 from device.identity import PROJECT_ROOT
-from ops.doctor import probe
 from ops.doctor.context import Context
-from ops.doctor.findings import Finding, Outcome, Stage, examine
-from ops.doctor.identity_checks import (
-    BROKER,
-    ENVIRONMENT,
-    IDENTITY,
-    NETWORK,
-    REGISTRATION,
-    SPOOL,
+from ops.doctor.examination import examine, first_status
+from ops.doctor.findings import CheckOutcome, Finding
+from ops.doctor.stages import STAGES, chosen
+from ops.tables import printable
+
+_COLOURS = {CheckOutcome.OK: "green", CheckOutcome.FAILED: "red", CheckOutcome.SKIPPED: "yellow"}
+
+
+@click.command(
+    cls=cli.Command,
+    examples=[
+        "python -m ops.doctor --env dev sensor-1",
+        "python -m ops.doctor --env dev sensor-1 --send",
+        "python -m ops.doctor --env dev sensor-1 --customer acme --format json",
+    ],
+    statuses=[*(stage.status for stage in STAGES), ExitStatus.PROBE],
 )
-from ops.doctor.pipeline_checks import DELIVERY, PARSER, READINGS, RULE, TABLE
-
-STAGES = (
-    *(IDENTITY, ENVIRONMENT, NETWORK, REGISTRATION, BROKER, SPOOL),
-    *(RULE, DELIVERY, PARSER, READINGS, TABLE),
-)
-
-_COLOURS = {Outcome.OK: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow"}
-
-
-def stages(*, connect: bool, send: bool) -> tuple[Stage, ...]:
-    """The stages of one run."""
-    chosen = tuple(stage for stage in STAGES if connect or stage is not BROKER)
-    if send:
-        chosen = (*chosen, probe.stage(needs=tuple(stage.name for stage in chosen)))
-    return chosen
-
-
-@click.command(cls=cli.Command)
 @cli.environment_option()
 @cli.channel_option("Contract of the messages.")
 @click.option("--send", is_flag=True, help="Publish one reading and follow it to its row.")
 @click.option(
+    "--take-over",
+    is_flag=True,
+    help="Connect even if a publisher of this identity is at work on this machine; it is "
+    "disconnected, and reconnects.",
+)
+@click.option(
     "--no-connect",
     is_flag=True,
-    help="Do not connect: a publisher at work with this identity goes on undisturbed.",
+    help="Never connect: for a publisher that doctor cannot see, such as one on another machine.",
 )
 @cli.format_option("text", "json", text="Format of stdout; json: one object per line.")
-@cli.customer_option("Look at this customer's identity and messages.")
+@cli.customer_option("Examine this customer's identity and messages.")
 @click.argument("thing_name", metavar="THING", callback=cli.thing_name)
 def main(
     environment: str,
@@ -55,62 +48,56 @@ def main(
     *,
     channel: str,
     send: bool,
+    take_over: bool,
     no_connect: bool,
     output_format: str,
     customer: str | None,
 ) -> None:
     """Find out why THING's messages do not appear.
 
-    Walks every hop from the identity's files to the Athena table, with a line for each check: ok,
-    failed, or skipped and why. A failure comes with the one command or sentence that mends it.
+    Checks every hop from the identity's files to the Athena table, and prints one line per check:
+    ok, failed, or skipped and why. A failure comes with the command or sentence that fixes it.
     Changes nothing, and needs read permissions only: the docstring of ops/doctor/__init__.py
-    has them as a policy. The exit status tells the first stage that failed.
+    has them as a policy. The exit status is that of the first stage that failed.
+
+    A broker keeps one connection per identity. While a publisher of THING is at work on this
+    machine, doctor does not connect, unless --take-over is given. It sees publishers that have a
+    spool: device.publish and device.open, not device.simulate.
     """
-    if send and no_connect:
-        raise click.UsageError("expected --send or --no-connect, got both")
+    if no_connect and (send or take_over):
+        raise click.UsageError(
+            f"expected --no-connect or {'--send' if send else '--take-over'}, got both"
+        )
     aws.settings_of(environment)  # a wrong name is no fault of the device
     cli.check_customer(environment, thing_name, customer)
-    context = Context(environment, thing_name, channel, PROJECT_ROOT, customer)
-    chosen = stages(connect=not no_connect, send=send)
+    context = Context(environment, thing_name, channel, PROJECT_ROOT, customer, take_over)
+    stages = chosen(connect=not no_connect, send=send)
     findings = []
-    for finding in examine(context, chosen):
-        click.echo(_json(finding) if output_format == "json" else _text(finding))
+    for finding in examine(context, stages):
+        if output_format == "json":
+            cli.echo_json(asdict(finding))
+        else:
+            word = click.style(f"{finding.outcome:<7}", fg=_COLOURS[finding.outcome])
+            click.echo(f"{word}  {_line(finding)}")
         findings.append(finding)
-    failed = [finding for finding in findings if finding.outcome is Outcome.FAILED]
     if output_format == "text":
-        click.echo(_conclusion(findings, failed, sent=send))
+        click.echo(_conclusion(findings, sent=send))
+    raise SystemExit(first_status(findings, stages))
+
+
+def _conclusion(findings: list[Finding], *, sent: bool) -> str:
+    """Repeat the failures, for a person who does not scroll back."""
+    failed = [finding for finding in findings if finding.outcome is CheckOutcome.FAILED]
+    skipped = sum(finding.outcome is CheckOutcome.SKIPPED for finding in findings)
+    counts = f"\n{cli.counted(len(findings), 'check')}, {len(failed)} failed, {skipped} skipped"
     if failed:
-        raise SystemExit(next(s.status for s in chosen if s.name == failed[0].stage))
-    raise SystemExit(ExitStatus.OK)
-
-
-def _conclusion(findings: list[Finding], failed: list[Finding], *, sent: bool) -> str:
-    """What a person reads when the lines above have scrolled away."""
-    skipped = sum(finding.outcome is Outcome.SKIPPED for finding in findings)
-    counts = f"{len(findings)} checks, {len(failed)} failed, {skipped} skipped"
-    if failed:
-        faults = (f"  {_line(finding)}" for finding in failed)
-        return "\n".join((f"\n{counts}:", *faults))
-    return f"\n{counts}" + ("" if sent else "; --send follows a reading to its row")
-
-
-def _json(finding: Finding) -> str:
-    return json.dumps(asdict(finding), ensure_ascii=False)
-
-
-def _text(finding: Finding) -> str:
-    word = click.style(f"{finding.outcome:<7}", fg=_COLOURS[finding.outcome])
-    return f"{word}  {_line(finding)}"
+        return "\n".join((f"{counts}:", *(f"  {_line(finding)}" for finding in failed)))
+    return counts if sent else f"{counts}; --send follows a reading to its row"
 
 
 def _line(finding: Finding) -> str:
-    line = f"{finding.stage} · {finding.check}: {_printable(finding.detail)}"
-    return line if finding.mend is None else f"{line}\n         → {_printable(finding.mend)}"
-
-
-def _printable(text: str) -> str:
-    """No control character that came from elsewhere reaches the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    line = f"{finding.stage} · {finding.check}: {printable(finding.detail)}"
+    return line if finding.remedy is None else f"{line}\n         → {printable(finding.remedy)}"
 
 
 if __name__ == "__main__":

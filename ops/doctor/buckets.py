@@ -1,0 +1,110 @@
+"""Recent objects in the buckets."""
+
+import base64
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from ops.doctor.context import Context
+
+# Only so many objects are read, and so much of each: the search must end in a busy fleet too.
+MOST_OBJECTS = 50
+_MOST_BYTES = 16 * 2**20
+
+_RECENT_HOURS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object in a listing of a bucket."""
+
+    bucket: str
+    key: str
+    modified: datetime
+
+    @property
+    def url(self) -> str:
+        """As the AWS CLI takes it."""
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def newest(context: Context, bucket: str, prefix: str) -> Iterator[ListedObject]:
+    """Objects of the last 24 hours under ``prefix{dt=…/hour=…/}``, the newest hour first."""
+    now = datetime.now(UTC)
+    for hours in range(_RECENT_HOURS + 1):
+        hour = f"{now - timedelta(hours=hours):dt=%Y-%m-%d/hour=%H}"
+        yield from _newest_first(listed(context, bucket, f"{prefix}{hour}/"))
+
+
+def newest_of_days(context: Context, bucket: str, prefix: str) -> Iterator[ListedObject]:
+    """Objects of today and yesterday under ``prefix{dt=…/}``, the newest first."""
+    for days in (0, 1):
+        day = f"{datetime.now(UTC) - timedelta(days=days):dt=%Y-%m-%d}"
+        yield from _newest_first(listed(context, bucket, f"{prefix}{day}/"))
+
+
+def _newest_first(found: Iterator[ListedObject]) -> list[ListedObject]:
+    return sorted(found, key=lambda one: one.modified, reverse=True)
+
+
+def listed(context: Context, bucket: str, prefix: str) -> Iterator[ListedObject]:
+    """Every object under ``prefix``."""
+    pages = context.client("s3").get_paginator("list_objects_v2")
+    for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+        for entry in page.get("Contents", []):
+            yield ListedObject(bucket, entry["Key"], entry["LastModified"])
+
+
+def body(context: Context, found: ListedObject, most_bytes: int = 64 * 2**20) -> bytes:
+    """The content of the object, its beginning if it is larger than ``most_bytes``."""
+    answer = context.client("s3").get_object(Bucket=found.bucket, Key=found.key)
+    content: bytes = answer["Body"].read(most_bytes)
+    return content
+
+
+def exists(context: Context, bucket: str, key: str) -> bool:
+    """Whether there is such an object."""
+    try:
+        context.client("s3").head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return False
+        raise
+    return True
+
+
+def json_lines(context: Context, found: ListedObject) -> Iterator[dict[str, Any]]:
+    """The JSON documents in a gzip object, one per line; none if it is not gzip."""
+    content = gzip.GzipFile(fileobj=io.BytesIO(body(context, found, _MOST_BYTES)))
+    try:
+        lines = content.read(_MOST_BYTES).split(b"\n")
+    except (OSError, EOFError, zlib.error):
+        return
+    # The last one may be cut; a whole file ends with a line feed.
+    yield from map(json.loads, lines[:-1])
+
+
+def raw_line(context: Context, found: ListedObject, topic: str, payload: bytes) -> int | None:
+    """The 1-based line of a raw object that has this message; None if it has not."""
+    expected = base64.b64encode(payload)
+    try:
+        lines = gzip.decompress(body(context, found)).split(b"\n")
+    except (OSError, EOFError, zlib.error):  # not written by Firehose
+        return None
+    for number, line in enumerate(lines, 1):
+        if expected in line and json.loads(line)["topic"] == topic:
+            return number
+    return None
+
+
+def thing_of(topic: str) -> str | None:
+    """The thing that a topic belongs to; None if it has another form."""
+    levels = topic.split("/")
+    return levels[2] if len(levels) > 3 else None

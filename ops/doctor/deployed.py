@@ -1,0 +1,145 @@
+"""What is deployed, read once.
+
+From the topic rule on, each part is found through the one before it, as a message would: the rule
+names the stream, the stream the bucket, the bucket the queue, the queue the function.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from contracts import names
+from ops.doctor.findings import Skipped
+
+_COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+class Deployed:
+    """The parts of one channel's pipeline.
+
+    Args:
+        client: Makes the AWS client of a service.
+        environment_name: As in ``cdk.json``.
+        channel: Name of the contract.
+    """
+
+    def __init__(self, client: Callable[[str], Any], environment_name: str, channel: str) -> None:
+        self._client = client
+        self._environment_name = environment_name
+        self._channel = channel
+
+    @cached_property
+    def rule(self) -> dict[str, Any]:
+        """The topic rule of the channel."""
+        name = names.rule_name(self._environment_name, self._channel)
+        rule: dict[str, Any] = self._client("iot").get_topic_rule(ruleName=name)["rule"]
+        return rule
+
+    @cached_property
+    def stream(self) -> dict[str, Any]:
+        """The delivery stream that the rule feeds."""
+        actions = [action["firehose"] for action in self.rule["actions"] if "firehose" in action]
+        if not actions:
+            raise Skipped("the rule has no Firehose action")
+        stream: dict[str, Any] = self._client("firehose").describe_delivery_stream(
+            DeliveryStreamName=actions[0]["deliveryStreamName"]
+        )["DeliveryStreamDescription"]
+        return stream
+
+    @property
+    def destination(self) -> dict[str, Any]:
+        """Where and how the stream writes."""
+        destination: dict[str, Any] = self.stream["Destinations"][0][
+            "ExtendedS3DestinationDescription"
+        ]
+        return destination
+
+    @property
+    def buffering_interval_seconds(self) -> int:
+        """How long the stream collects a batch."""
+        return int(self.destination["BufferingHints"]["IntervalInSeconds"])
+
+    @cached_property
+    def outputs(self) -> dict[str, str]:
+        """The outputs of the stack."""
+        stacks = self._client("cloudformation").describe_stacks(
+            StackName=names.stack_name(self._environment_name)
+        )["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+
+    @property
+    def raw_bucket(self) -> str:
+        """Name of the bucket that the stream must write to."""
+        return self.outputs["RawBucket"]
+
+    @property
+    def parsed_bucket(self) -> str:
+        """Name of the bucket that the function must write to."""
+        return self.outputs["ParsedBucket"]
+
+    @cached_property
+    def queue_arn(self) -> str | None:
+        """The queue that the bucket notifies of the channel's raw objects; None if none."""
+        found = self._client("s3").get_bucket_notification_configuration(Bucket=self.raw_bucket)
+        example = f"raw/{self._channel}/dt=2000-01-01/hour=00/object.ndjson.gz"
+        for configuration in found.get("QueueConfigurations", []):
+            rules = configuration.get("Filter", {}).get("Key", {}).get("FilterRules", [])
+            matches = {"prefix": example.startswith, "suffix": example.endswith}
+            if all(matches[rule["Name"].lower()](rule["Value"]) for rule in rules) and any(
+                event in {"s3:ObjectCreated:*", "s3:ObjectCreated:Put"}
+                for event in configuration["Events"]
+            ):
+                return str(configuration["QueueArn"])
+        return None
+
+    @cached_property
+    def queue(self) -> dict[str, str]:
+        """The attributes of that queue."""
+        return self.queue_attributes(self._queue_arn)
+
+    @property
+    def queue_name(self) -> str:
+        """The name of that queue."""
+        return self._queue_arn.rpartition(":")[2]
+
+    @property
+    def _queue_arn(self) -> str:
+        if self.queue_arn is None:
+            raise Skipped("the raw bucket notifies no queue")
+        return self.queue_arn
+
+    def queue_attributes(self, arn: str) -> dict[str, str]:
+        """The attributes of the queue ``arn``, as they are now."""
+        sqs = self._client("sqs")
+        url = sqs.get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"]
+        attributes: dict[str, str] = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
+            "Attributes"
+        ]
+        return attributes
+
+    def events_in(self, queue_arn: str | None) -> int:
+        """How many events wait in a queue, or are being processed, at this moment."""
+        if queue_arn is None:
+            return 0
+        attributes = self.queue_attributes(queue_arn)
+        return sum(int(attributes[name]) for name in _COUNTS)
+
+    @cached_property
+    def trigger(self) -> dict[str, Any] | None:
+        """The event source mapping from the queue to the function; None if there is none."""
+        found = self._client("lambda").list_event_source_mappings(EventSourceArn=self._queue_arn)
+        return next(iter(found["EventSourceMappings"]), None)
+
+    @cached_property
+    def function(self) -> dict[str, Any]:
+        """The configuration of the function that the queue triggers."""
+        if self.trigger is None:
+            raise Skipped("the queue triggers no function")
+        configuration: dict[str, Any] = self._client("lambda").get_function_configuration(
+            FunctionName=self.trigger["FunctionArn"]
+        )
+        return configuration

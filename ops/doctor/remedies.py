@@ -1,0 +1,40 @@
+"""The commands that fix what a check found."""
+
+from device import aws, identity
+from ops.doctor.context import Context
+
+
+def command(context: Context, arguments: str) -> str:
+    """A command of the AWS CLI that reaches the environment."""
+    local = "AWS_CONFIG_FILE=.local/aws/config AWS_PROFILE=local "
+    return f"run {local if context.environment_name == aws.LOCAL else ''}aws {arguments}"
+
+
+def ours(context: Context, module: str) -> str:
+    """A command of this project for this identity."""
+    options = identity.options(context.environment_name, context.thing_name, context.customer)
+    return f"run python -m {module} {options}"
+
+
+def provision(context: Context) -> str:
+    """What fixes an identity."""
+    return ours(context, "device.provision")
+
+
+def deploy(context: Context) -> str:
+    """What fixes what is deployed. A local stack whose parts were changed is made anew."""
+    if context.environment_name == aws.LOCAL:
+        return "run python -m local down && python -m local up --detach"
+    return f"run {aws.deploy_command(context.environment_name)}"
+
+
+def fix_policy(context: Context) -> str:
+    """What fixes the identity's policy: the stack's, or the customer's."""
+    return deploy(context) if context.customer is None else provision(context)
+
+
+def inspect(context: Context, what: str) -> str:
+    """Where to read more: ``what`` on AWS, log files for the local stack."""
+    if context.environment_name == aws.LOCAL:
+        return "run python -m local status, and read the files in .local/logs"
+    return f"read {what}"

@@ -1,0 +1,92 @@
+"""Whether the parser keeps up: errors, dead letters and backlog."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from device import cli
+from ops.doctor import metrics, remedies
+from ops.doctor.context import Context
+from ops.doctor.findings import Failed
+
+_LOG_KEYS = ("message", "error_type", "errorType", "reason", "errorMessage")
+
+
+def waiting(context: Context) -> str:
+    """How many events the function has not processed yet."""
+    count = context.deployed.events_in(context.deployed.queue_arn)
+    return f"{cli.counted(count, 'event')} in the queue"
+
+
+def errors(context: Context) -> str:
+    """The function succeeds, if necessary at a later attempt."""
+    found = _recent_errors(context)
+    if found and context.deployed.events_in(context.deployed.queue_arn):
+        raise Failed(
+            f"the function fails; {waiting(context)}: {_in_short(found[-1])}",
+            "fix what it says (configuration, permissions or code), then "
+            + remedies.deploy(context),
+        )
+    if found:
+        return f"{cli.counted(len(found), 'error')} in the last hour; no event waits any more"
+    return "no error in the last hour"
+
+
+def _recent_errors(context: Context) -> list[str]:
+    """What the function has logged as errors in the last hour, since it was last changed."""
+    function = context.deployed.function
+    changed = datetime.fromisoformat(function["LastModified"])
+    since = max(changed, datetime.now(UTC) - timedelta(hours=1))
+    group = function.get("LoggingConfig", {}).get(
+        "LogGroup", f"/aws/lambda/{function['FunctionName']}"
+    )
+    pages = context.client("logs").get_paginator("filter_log_events")
+    found = pages.paginate(
+        logGroupName=group,
+        filterPattern="ERROR",
+        startTime=int(since.timestamp() * 1000),
+        PaginationConfig={"MaxItems": 1000},
+    )
+    return [event["message"] for page in found for event in page["events"]]
+
+
+def _in_short(message: str) -> str:
+    """What a line of the function's log says."""
+    try:
+        content = json.loads(message)
+        parts = [content[key] for key in _LOG_KEYS if content.get(key)]
+    except (ValueError, AttributeError):
+        parts = []
+    return " ".join((" ".join(map(str, parts)) or message).split())[:300]
+
+
+def dead_letters(context: Context) -> str:
+    """The dead-letter queue is empty."""
+    redrive = context.deployed.queue.get("RedrivePolicy")
+    if redrive is None:
+        raise Failed("the queue has no dead-letter queue", remedies.deploy(context), blocks=False)
+    arn = json.loads(redrive)["deadLetterTargetArn"]
+    count = context.deployed.events_in(arn)
+    if count:
+        raise Failed(
+            f"the dead-letter queue holds {cli.counted(count, 'event')} of objects that could "
+            "not be parsed",
+            "fix what the function's log says about them, then "
+            + remedies.command(context, f"sqs start-message-move-task --source-arn {arn}"),
+            blocks=False,
+        )
+    return "empty"
+
+
+def backlog(context: Context) -> str:
+    """No object waits long for the function."""
+    name = {"QueueName": context.deployed.queue_name}
+    age = metrics.last_hour(context, "AWS/SQS", "ApproximateAgeOfOldestMessage", name, "Maximum")
+    if age > metrics.LATE_SECONDS:
+        raise Failed(
+            f"an object waited {age:.0f} s for the function within the last hour; "
+            f"{waiting(context)}",
+            f"raise parser_maximum_concurrency of {context.environment_name} in cdk.json, then "
+            + remedies.deploy(context),
+            blocks=False,
+        )
+    return f"no object waited longer than {age:.0f} s in the last hour"

@@ -1,0 +1,47 @@
+"""The readings that did not fit the contract."""
+
+import base64
+import json
+from collections import Counter
+from datetime import datetime
+from itertools import islice
+
+from device import cli
+from device.errors import ExitStatus
+from ops.doctor import buckets
+from ops.doctor.context import Context
+from ops.doctor.examination import Stage
+from ops.doctor.findings import Failed
+
+
+def rejected(context: Context) -> str:
+    """No reading of this device was rejected in the last 24 hours."""
+    reasons: Counter[str] = Counter()
+    newest: datetime | None = None
+    prefix = f"rejected/{context.channel}/"
+    recent = buckets.newest(context, context.deployed.parsed_bucket, prefix)
+    for found in islice(recent, buckets.MOST_OBJECTS):
+        for line in buckets.json_lines(context, found):
+            if buckets.thing_of(_topic_of_raw(line["line"])) == context.thing_name:
+                reasons[f"{line['path'] or '$'}: {line['reason']}"] += 1
+                newest = newest or found.modified
+    if newest is None:
+        return "none of this device in the last 24 h"
+    top = "; ".join(f"{count} of {reason}" for reason, count in reasons.most_common(3))
+    raise Failed(
+        f"readings of this device were rejected, {reasons.total()} in the last 24 h and the "
+        f"newest at {cli.utc(newest)}: {top}",
+        f"send what contracts/{context.channel}.json allows",
+        blocks=False,
+    )
+
+
+def _topic_of_raw(line: str) -> str:
+    """The topic of a raw line in base64, which may be anything."""
+    try:
+        return str(json.loads(base64.b64decode(line))["topic"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
+STAGE = Stage("readings", ExitStatus.INVALID, {"rejected": rejected}, needs=("environment",))
