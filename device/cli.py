@@ -248,7 +248,13 @@ def say(line: str) -> None:
 def echo_json(value: object) -> None:
     """Print one JSON document on one line, which is valid in any encoding of stdout."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    click.echo(json.dumps(value, ensure_ascii=not is_utf8))
+    click.echo(json_line(value, ascii_only=not is_utf8))
+
+
+def json_line(value: object, *, ascii_only: bool = False) -> str:
+    """One line of JSON. Control characters are escaped, so that none reaches a terminal."""
+    text = json.dumps(value, ensure_ascii=ascii_only, default=str)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def counted(count: int, noun: str) -> str:

@@ -105,9 +105,8 @@ def _selected(answer: Answer, columns: str) -> Answer:
 def _show(answer: Answer, output_format: str) -> None:
     to_terminal = sys.stdout.isatty()
     if output_format == "json":
-        is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        for line in tables.json_lines(answer, ascii_only=not is_utf8):
-            click.echo(line)
+        for record in answer.records():
+            cli.echo_json(record)
     elif output_format == "csv":
         # Otherwise click removes from a file what looks like a colour.
         click.echo(tables.csv_text(answer, for_terminal=to_terminal), nl=False, color=True)

@@ -1,9 +1,8 @@
-"""Print the answer of a query: a table for people, CSV and JSON for programs."""
+"""Print the answer of a query: a table for people, CSV for programs."""
 
 import io
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.cells import cell_len
@@ -88,13 +87,6 @@ def _shown(value: str | None) -> str:
 def printable(text: str) -> str:
     """Escape control characters, so that no value of a device can control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def json_lines(answer: Answer, *, ascii_only: bool = False) -> Iterator[str]:
-    """One JSON object per row; control characters are escaped, in JSON's own way."""
-    for record in answer.records():
-        text = json.dumps(record, ensure_ascii=ascii_only, default=str)
-        yield "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def csv_text(answer: Answer, *, for_terminal: bool) -> str:

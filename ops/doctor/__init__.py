@@ -39,6 +39,7 @@ there: replace ``RESULTS`` by the bucket's name, or leave that statement out.
             "iot:GetTopicRule",
             "iot:ListAttachedPolicies",
             "iot:ListPrincipalThings",
+            "iot:ListThingGroupsForThing",
             "iot:TestAuthorization",
             "lambda:GetFunctionConcurrency",
             "lambda:GetFunctionConfiguration",

@@ -103,8 +103,8 @@ def test_doctor_finds_nothing_wrong_with_a_customer_and_names_its_policy(
     failed = [f for f in map(json.loads, done.stdout.splitlines()) if f["outcome"] == "failed"]
     assert [(f["stage"], f["check"]) for f in failed] == [("registration", "policy")]
     assert policy in failed[0]["detail"]
-    mend = failed[0]["mend"].removeprefix("run python -m ").split()
-    assert run_module(*mend).returncode == 0
+    remedy = failed[0]["remedy"].removeprefix("run python -m ").split()
+    assert run_module(*remedy).returncode == 0
     assert run_module(*command).returncode == 0
 
 

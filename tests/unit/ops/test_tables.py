@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device import cli
 from ops import tables
 from ops.athena import Answer, Column
 
@@ -32,7 +33,7 @@ def test_no_value_of_a_device_can_control_the_terminal(values: list[str]) -> Non
         tables.table_text(found, 40),
         tables.plain_text(found),
         tables.csv_text(found, for_terminal=True),
-        "\n".join(tables.json_lines(found)),
+        "\n".join(map(cli.json_line, found.records())),
     ):
         assert all(character.isprintable() or character == "\n" for character in text)
 
@@ -41,7 +42,7 @@ def test_no_value_of_a_device_can_control_the_terminal(values: list[str]) -> Non
 def test_json_holds_every_value(rows: list[list[str | None]]) -> None:
     found = answer("a", "b", rows=rows)
     for ascii_only in (True, False):
-        lines = tables.json_lines(found, ascii_only=ascii_only)
+        lines = [cli.json_line(record, ascii_only=ascii_only) for record in found.records()]
         assert [list(json.loads(line).values()) for line in lines] == rows
 
 
@@ -64,7 +65,7 @@ def test_csv_of_an_answer_without_columns_is_empty() -> None:
 def test_a_decimal_keeps_its_digits_in_json() -> None:
     found = Answer((Column("m", "decimal"),), [["1.10"]])
     assert list(found.records()) == [{"m": Decimal("1.10")}]
-    assert list(tables.json_lines(found)) == ['{"m": "1.10"}']
+    assert cli.json_line(next(found.records())) == '{"m": "1.10"}'
 
 
 def test_a_table_tells_null_from_an_empty_string() -> None:
@@ -81,7 +82,7 @@ def test_an_id_is_shortened_in_a_table_and_whole_elsewhere(value: str) -> None:
     found = answer("id", rows=[[value]])
     assert tables.table_text(found).splitlines()[-1] == f"{value[:8]}…"
     assert value in tables.csv_text(found, for_terminal=True)
-    assert value in next(tables.json_lines(found))
+    assert value in cli.json_line(next(found.records()))
 
 
 @pytest.mark.parametrize("value", [ID[:31], f"id {ID}", "2026-11-25 05:00:00.000", "9" * 19])

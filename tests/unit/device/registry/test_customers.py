@@ -20,6 +20,7 @@ from device.registry import customers, holdings
 from device.registry.registration import provision
 from ops import list as list_
 from ops import revoke
+from ops.doctor import remedies
 from ops.doctor.context import Context
 from tests.unit.device.fakes import FakeIot, FakeIotData, FakeProof, Killed, Steps, environment
 
@@ -365,7 +366,8 @@ def test_rotating_a_customers_identity_proves_it_on_its_own_topic_with_its_own_p
 
 def test_what_to_run_names_the_customer(tmp_path: Path) -> None:
     context = Context("dev", THING, "telemetry", tmp_path, "acme")
-    assert context.provision == "run python -m device.provision --env dev sensor-1 --customer acme"
+    command = "run python -m device.provision --env dev sensor-1 --customer acme"
+    assert remedies.provision(context) == command
     folder = run(tmp_path, FakeIot()).folder
     (folder / "certificate.pem").unlink()
     with pytest.raises(IdentityError, match="--env dev sensor-1 --customer acme"):

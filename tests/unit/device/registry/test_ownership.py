@@ -16,8 +16,9 @@ from device.registry.registration import provision
 from ops import claim, revoke
 from ops import list as list_
 from ops.doctor.context import Context
-from ops.doctor.findings import Outcome, examine
-from ops.doctor.identity_checks import REGISTRATION
+from ops.doctor.examination import examine
+from ops.doctor.findings import CheckOutcome
+from ops.doctor.stages import registration
 from tests.unit.device.fakes import FakeIot, FakeIotData, FakeProof, environment
 
 THEIRS = "stage-sensor"  # in stage
@@ -231,7 +232,9 @@ def test_doctor_says_where_an_identity_of_stage_belongs_and_never_how_to_activat
     iot: FakeIot, dev: aws.AwsEnvironment, copied: Path
 ) -> None:
     context = Context("dev", THEIRS, "telemetry", dev.root, environment=dev)
-    findings = [f for f in examine(context, [REGISTRATION]) if f.outcome is Outcome.FAILED]
+    findings = [
+        f for f in examine(context, [registration.STAGE]) if f.outcome is CheckOutcome.FAILED
+    ]
     assert [f.check for f in findings] == ["certificate"]
     assert "got one of stage" in findings[0].detail
     assert iot.changes() == []
