@@ -55,7 +55,7 @@ class ExitStatus(IntEnum):
     DELIVERY = 17, "Doctor: Firehose does not write the messages to the raw bucket."
     PARSER = 18, "Doctor: the parser does not parse the raw objects."
     TABLE = 19, "Doctor: the table is missing or wrong, or cannot be queried."
-    PROBE = 20, "Doctor: every check passed, but the reading that it sent did not arrive."
+    PROBE = 20, "Doctor: the reading to follow was not sent, or did not arrive."
     SPOOL = 21, "The spool is damaged, full, or in use by another process."
     FILE = 22, "A file or folder cannot be read or written."
     INTERRUPTED = 130, "Interrupted with Ctrl-C."
