@@ -1,11 +1,14 @@
 """Run a query in Athena and fetch its whole answer."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import count
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
 
 from contracts import names
 from device.aws import AwsEnvironment, explained
@@ -112,7 +115,8 @@ def run(environment: AwsEnvironment, sql: str) -> Answer:
         try:
             execution = _wait(athena, query_id)
         except KeyboardInterrupt:
-            athena.stop_query_execution(QueryExecutionId=query_id)
+            with contextlib.suppress(ClientError):  # not everyone who may start one may stop it
+                athena.stop_query_execution(QueryExecutionId=query_id)
             raise
         columns, rows = _fetch(athena, query_id)
     is_text = execution.get("StatementType", "DML") != "DML"

@@ -117,9 +117,9 @@ def _show(answer: Answer, output_format: str) -> None:
 
 
 def _show_table(answer: Answer, width: int | None) -> None:
-    shown = answer if width is None else tables.fitting(answer, width)
-    click.echo(tables.table_text(shown, width))
-    left_out = [column.name for column in answer.columns[len(shown.columns) :]]
+    widths = None if width is None else tables.widths(answer, width)
+    click.echo(tables.table_text(answer, widths))
+    left_out = [column.name for column in answer.columns[len(widths) :]] if widths else []
     if left_out:
         cli.say(
             f"no room for {cli.counted(len(left_out), 'column')}: "

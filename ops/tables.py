@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from ops.athena import Answer
 
-_UNLIMITED = 10_000
-_WIDEST_CELL = 60
+_UNLIMITED = 1_000_000
 _GAP = 3  # between two columns of a table
+_NARROW, _LEAST = 26, 16  # a wider column than the first may be folded, to the second at least
 
 # Certificate ids, trace ids and the like: nobody compares more than their beginning by eye.
 _ID = re.compile(r"(?i)[0-9a-f]{32,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -35,40 +35,53 @@ def select(answer: Answer, names: Sequence[str]) -> Answer:
     )
 
 
-def fitting(answer: Answer, width: int) -> Answer:
-    """The answer with only its first columns, as many as ``width`` characters have room for."""
-    room, shown = width, 0
-    for at, column in enumerate(answer.columns):
-        cells = (_shown(row[at]) for row in answer.rows)
-        widest = max([cell_len(printable(column.name)), *map(cell_len, cells)])
-        room -= min(widest, _WIDEST_CELL) + _GAP * bool(at)
-        if room < 0:
+def widths(answer: Answer, width: int) -> list[int]:
+    """The widths of the columns that fit ``width`` characters, from the first on.
+
+    Narrow columns get what they need. Wide ones share the rest, and their values are folded.
+    """
+    needed = [
+        max([cell_len(printable(column.name)), *(cell_len(_shown(row[at])) for row in answer.rows)])
+        for at, column in enumerate(answer.columns)
+    ]
+    found: list[int] = []
+    room = width + _GAP
+    for wanted in needed:
+        least = wanted if wanted <= _NARROW else _LEAST
+        if room < least + _GAP:
             break
-        shown += 1
-    return select(answer, [column.name for column in answer.columns[: max(shown, 1)]])
+        room -= least + _GAP
+        found.append(least)
+    if not found:
+        return [min(width, *needed[:1])]
+    folded = sorted(
+        (at for at, least in enumerate(found) if least < needed[at]), key=needed.__getitem__
+    )
+    for place, at in enumerate(folded):
+        more = min(needed[at] - found[at], room // (len(folded) - place))
+        found[at] += more
+        room -= more
+    return found
 
 
-def table_text(answer: Answer, width: int | None = None) -> str:
-    """The answer for a person.
+def table_text(answer: Answer, column_widths: Sequence[int] | None = None) -> str:
+    """The answer for a person. Values are whole, but ids are shortened.
 
     Args:
-        answer: Its values are shown whole, but for ids, which are shortened.
-        width: In characters, to which long values are folded; None if there is no limit.
+        answer: At least one column.
+        column_widths: Of the columns to show; None shows all, as wide as they need.
     """
+    shown = widths(answer, _UNLIMITED) if column_widths is None else column_widths
     table = Table(show_edge=False, pad_edge=False)
-    for column in answer.columns:
-        table.add_column(
-            printable(column.name),
-            justify="right" if column.is_number else "left",
-            overflow="fold",
-            max_width=None if width is None else _WIDEST_CELL if len(answer.columns) > 1 else width,
-        )
+    for column, width in zip(answer.columns, shown, strict=False):
+        justify: JustifyMethod = "right" if column.is_number else "left"
+        table.add_column(printable(column.name), justify=justify, overflow="fold", width=width)
     for row in answer.rows:
-        table.add_row(*map(_shown, row))
+        table.add_row(*map(_shown, row[: len(shown)]))
     out = io.StringIO()
-    widest = _UNLIMITED if width is None else width
     # Text, not markup: a device's value may contain anything.
-    Console(file=out, width=widest, markup=False, highlight=False, emoji=False).print(table)
+    console = Console(file=out, width=_UNLIMITED, markup=False, highlight=False, emoji=False)
+    console.print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 

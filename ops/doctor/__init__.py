@@ -27,7 +27,6 @@ there: replace ``RESULTS`` by the bucket's name, or leave that statement out.
             "athena:GetQueryExecution",
             "athena:GetQueryResults",
             "athena:StartQueryExecution",
-            "athena:StopQueryExecution",
             "cloudformation:DescribeStacks",
             "cloudwatch:GetMetricStatistics",
             "firehose:DescribeDeliveryStream",

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from device import cli
 from ops import tables
@@ -30,7 +31,7 @@ def test_no_value_of_a_device_can_control_the_terminal(values: list[str]) -> Non
     found = answer("value", rows=[[value] for value in values])
     for text in (
         tables.table_text(found),
-        tables.table_text(found, 40),
+        tables.table_text(found, tables.widths(found, 40)),
         tables.plain_text(found),
         tables.csv_text(found, for_terminal=True),
         "\n".join(map(cli.json_line, found.records())),
@@ -90,30 +91,43 @@ def test_what_is_no_id_is_whole_in_a_table(value: str) -> None:
     assert value in tables.table_text(answer("value", rows=[[value]]))
 
 
+def shown(found: Answer, width: int) -> list[str]:
+    lines = tables.table_text(found, tables.widths(found, width)).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    return lines
+
+
 def test_a_table_shows_as_many_columns_as_fit() -> None:
     found = answer("a", "b", "c", rows=[["x" * 10, "y" * 10, "z" * 10]])
-    for width, shown in ((36, "abc"), (35, "ab"), (23, "ab"), (22, "a"), (1, "a")):
-        fitting = tables.fitting(found, width)
-        assert names(fitting) == list(shown), width
-        lines = tables.table_text(fitting, width).splitlines()
-        assert max(map(len, lines)) <= width
+    for width, columns in ((36, 3), (35, 2), (23, 2), (22, 1), (10, 1), (9, 1), (1, 1)):
+        assert len(tables.widths(found, width)) == columns, width
+        assert "".join(shown(found, width)).count("y") == (10 if columns > 1 else 0)
 
 
 def test_wide_characters_take_two_columns_of_the_terminal() -> None:
     found = answer("a", "b", rows=[["温度", "x"]])
-    assert names(tables.fitting(found, 8)) == ["a", "b"]
-    assert names(tables.fitting(found, 7)) == ["a"]
+    assert tables.widths(found, 8) == [4, 1]
+    assert tables.widths(found, 7) == [4]
+
+
+def test_wide_columns_share_the_room_that_narrow_ones_leave() -> None:
+    found = answer("a", "b", "c", rows=[["ten chars.", "x" * 90, "y" * 40]])
+    assert tables.widths(found, 80) == [10, 32, 32]
+    assert tables.widths(found, 110) == [10, 54, 40]
+    assert tables.widths(found, 200) == [10, 90, 40]
+    assert tables.widths(answer("a", "b", rows=[["x", "y"]]), 80) == [1, 1]
 
 
 def test_a_long_value_is_folded_and_whole() -> None:
     value = "".join(chr(ord("a") + number % 26) for number in range(500))
     for found in (answer("v", rows=[[value]]), answer("a", "v", rows=[["x", value]])):
-        fitting = tables.fitting(found, 80)
-        assert names(fitting) == names(found)
-        lines = [
-            line.split("│")[-1].strip() for line in tables.table_text(fitting, 80).splitlines()
-        ]
-        assert value in "".join(lines)
+        lines = shown(found, 80)
+        assert value in "".join(line.split("│")[-1].strip() for line in lines)
+
+
+def test_a_value_of_any_length_is_on_one_line_where_there_is_no_limit() -> None:
+    value = "x" * 100_000
+    assert tables.table_text(answer("v", rows=[[value]])).splitlines()[-1] == value
 
 
 def test_a_line_break_in_a_value_stays_in_its_row() -> None:
