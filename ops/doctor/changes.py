@@ -29,7 +29,7 @@ class Changes:
         for check, before in self._before.items():
             failure = self._failure(check)
             if failure is not None and str(failure) != before:
-                raise failure
+                raise Failed(str(failure), failure.remedy)  # which stops the caller
 
     def _failure(self, check: Check) -> Failed | None:
         with contextlib.suppress(Skipped):

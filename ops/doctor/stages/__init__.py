@@ -35,9 +35,9 @@ def chosen(*, connect: bool, send: bool) -> tuple[Stage, ...]:
     return (*found, probe.stage(tuple(hops)))
 
 
-def needed_for(name: str) -> tuple[Stage, ...]:
-    """The stage of that name and, before it, the stages that it needs."""
-    wanted = {name}
+def needed_for(*names: str) -> tuple[Stage, ...]:
+    """The stages of these names and those that they need, in order."""
+    wanted = set(names)
     for stage in reversed(STAGES):
         if stage.name in wanted:
             wanted.update(stage.needs)

@@ -92,7 +92,7 @@ EXAMINED_BY_ALL = [
 def test_names_the_one_hop_that_is_broken(
     fault: Fault, named: str, lake: Lake, patient: Identity
 ) -> None:
-    stages = needed_for(named.split(maxsplit=1)[0])
+    stages = needed_for("environment", named.split(maxsplit=1)[0])
     with fault(lake, patient):
         found = list(examine(context_of(patient), stages))
     (failed,) = failures(found)

@@ -32,8 +32,8 @@ def test_a_probe_that_is_lost_is_named_by_the_hop_where_it_was_lost(
     monkeypatch.setattr(probe, "_PATIENCE_SECONDS", 1.0)
     with firehose_stopped():
         found = diagnose(patient, "--send")
+    assert found.named == ["probe · raw"], found.failed
     (failed,) = found.failed
-    assert (failed["stage"], failed["check"]) == ("probe", "raw")
     assert failed["remedy"] == "run python -m local status, and read the files in .local/logs"
     assert found.status == ExitStatus.PROBE
 
@@ -53,8 +53,8 @@ def test_a_probe_that_is_undelivered_is_told_with_the_reason(
         monkeypatch.setattr(probe.Probe, "publish", publish)
         with firehose_stopped():
             found = diagnose(patient, "--send")
+    assert found.named == ["probe · raw"], found.failed
     (failed,) = found.failed
-    assert (failed["stage"], failed["check"]) == ("probe", "raw")
     assert "not authorized to perform firehose:PutRecord" in failed["detail"]
 
 

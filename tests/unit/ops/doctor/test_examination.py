@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from botocore.exceptions import ClientError
 
 from device.errors import AwsError, ExitStatus
+from ops.doctor.changes import Changes
 from ops.doctor.context import Context
 from ops.doctor.examination import Stage, examine, first_status
 from ops.doctor.findings import CheckOutcome, Failed, Finding, Skipped
@@ -116,3 +118,20 @@ def test_a_check_that_trips_over_the_unexpected_stops_no_other() -> None:
     made = Stage("one", ExitStatus.RULE, {"a": surprised, "b": good})
     seen = "the check itself failed, on what it did not expect: KeyError('Statement')"
     assert outcomes(made) == [("skipped", seen), ("ok", "seen")]
+
+
+def test_only_what_was_not_there_before_explains_why_a_probe_is_lost() -> None:
+    seen = ["1 rejected"]
+
+    def rejected(_: Context) -> str:
+        raise Failed(seen[-1], "send what the contract allows", blocks=False)
+
+    def unknown(_: Context) -> str:
+        raise Skipped("no metrics")
+
+    changes = Changes(Context("dev", "sensor-1", "telemetry", Path()), [unknown, good, rejected])
+    changes.report()
+    seen.append("2 rejected")
+    with pytest.raises(Failed, match="2 rejected") as caught:
+        changes.report()
+    assert caught.value.blocks

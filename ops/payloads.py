@@ -1,0 +1,55 @@
+"""Show what a device sent, from the raw line that a rejected line holds."""
+
+import base64
+import json
+import zlib
+
+import msgspec
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_MOST_BYTES = 8 * 2**20
+
+
+def text_of(line: str, reading_index: int | None) -> str:
+    r"""The payload in a raw line, or the one reading of it that was rejected.
+
+    Args:
+        line: The raw line in base64. What cannot be decoded is shown as far as it can.
+        reading_index: Place of the reading in an array; None for the whole payload.
+
+    Returns:
+        Text in which bytes that are not UTF-8 appear as ``\xNN``. It may hold control characters.
+    """
+    payload = _payload(line)
+    if payload.startswith(_GZIP_MAGIC):
+        payload = _gunzip(payload)
+    if reading_index is not None:
+        payload = _element(payload, reading_index)
+    return payload.decode("utf-8", "backslashreplace")
+
+
+def _payload(line: str) -> bytes:
+    try:
+        raw = base64.b64decode(line, validate=True)
+    except ValueError:
+        return line.encode()
+    try:
+        return base64.b64decode(json.loads(raw)["payload"], validate=True)
+    except (ValueError, LookupError, TypeError, RecursionError):  # no envelope
+        return raw
+
+
+def _gunzip(payload: bytes) -> bytes:
+    """The content, as far as it is whole; the payload itself if there is none."""
+    try:
+        return zlib.decompressobj(31).decompress(payload, _MOST_BYTES) or payload
+    except zlib.error:
+        return payload
+
+
+def _element(payload: bytes, index: int) -> bytes:
+    """The element of an array, as it was written; the payload itself if that is no array."""
+    try:
+        return bytes(msgspec.json.decode(payload, type=list[msgspec.Raw])[index])
+    except (msgspec.DecodeError, RecursionError, IndexError):
+        return payload
