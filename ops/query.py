@@ -9,7 +9,7 @@ with --allow-write.
 
 A table shows the columns that fit the terminal, and names the others; ids are shortened in it. CSV
 and JSON hold everything. In CSV, null is nothing and an empty string is "". A column whose name
-occurs again is called NAME_2. Answers are Athena's own text: times are in UTC.
+occurs again is called NAME_2. Times are in UTC.
 
 The credentials need athena:StartQueryExecution, GetQueryExecution, GetQueryResults and
 StopQueryExecution, glue:GetDatabase, GetTable and GetPartitions, and on the buckets
@@ -110,9 +110,9 @@ def _show(answer: Answer, output_format: str) -> None:
     elif output_format == "csv":
         # Otherwise click removes from a file what looks like a colour.
         click.echo(tables.csv_text(answer, for_terminal=to_terminal), nl=False, color=True)
-    elif answer.is_text:
+    elif answer.is_text and answer.rows:
         click.echo(tables.plain_text(answer))
-    elif answer.columns:
+    elif answer.columns and not answer.is_text:
         _show_table(answer, shutil.get_terminal_size().columns if to_terminal else None)
 
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from ops.athena import Answer
+from ops.athena import Answer, Column
 
 _UNLIMITED = 1_000_000
 _GAP = 3  # between two columns of a table
@@ -18,6 +18,9 @@ _NARROW, _LEAST = 26, 16  # a wider column than the first may be folded, to the 
 # Certificate ids, trace ids and the like: nobody compares more than their beginning by eye.
 _ID = re.compile(r"(?i)[0-9a-f]{32,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ID_SHOWN = 8
+
+# A time in UTC, to the millisecond. A timestamp without a zone is one: ours all are.
+_UTC = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{3})?)0*(?: UTC|\+00:00)?")
 
 
 def select(answer: Answer, names: Sequence[str]) -> Answer:
@@ -41,7 +44,10 @@ def widths(answer: Answer, width: int) -> list[int]:
     Narrow columns get what they need. Wide ones share the rest, and their values are folded.
     """
     needed = [
-        max([cell_len(printable(column.name)), *(cell_len(_shown(row[at])) for row in answer.rows)])
+        max(
+            cell_len(text)
+            for text in (printable(column.name), *(_shown(column, row[at]) for row in answer.rows))
+        )
         for at, column in enumerate(answer.columns)
     ]
     found: list[int] = []
@@ -77,7 +83,7 @@ def table_text(answer: Answer, column_widths: Sequence[int] | None = None) -> st
         justify: JustifyMethod = "right" if column.is_number else "left"
         table.add_column(printable(column.name), justify=justify, overflow="fold", width=width)
     for row in answer.rows:
-        table.add_row(*map(_shown, row[: len(shown)]))
+        table.add_row(*map(_shown, answer.columns[: len(shown)], row[: len(shown)]))
     out = io.StringIO()
     # Text, not markup: a device's value may contain anything.
     console = Console(file=out, width=_UNLIMITED, markup=False, highlight=False, emoji=False)
@@ -91,9 +97,11 @@ def plain_text(answer: Answer) -> str:
     return "\n".join(printable(line).rstrip() for group in lines for line in group)
 
 
-def _shown(value: str | None) -> str:
+def _shown(column: Column, value: str | None) -> str:
     if value is None:
         return "NULL"
+    if column.type.startswith("timestamp") and (moment := _UTC.fullmatch(value)):
+        return f"{moment[1]}Z"
     return printable(_ID.sub(value[:_ID_SHOWN] + "…", value) if _ID.fullmatch(value) else value)
 
 

@@ -91,11 +91,34 @@ def json_lines(context: Context, found: ListedObject) -> Iterator[dict[str, Any]
     yield from map(json.loads, lines[:-1])
 
 
-def raw_line(context: Context, found: ListedObject, topic: str, payload: bytes) -> int | None:
-    """The 1-based line of a raw object that has this message; None if it has not."""
+def find_message(
+    context: Context, topic: str, payload: bytes, *, since: float, seen: set[str]
+) -> tuple[ListedObject, int] | None:
+    """The raw object that holds a message, and the 1-based line; None if there is none yet.
+
+    Args:
+        context: Whose raw bucket to search.
+        topic: Where the message was published, without Basic Ingest's prefix.
+        payload: Of the message.
+        since: When it was published, in seconds since the Unix epoch.
+        seen: Keys that need not be read again; those of this search are added.
+    """
+    for candidate in newest(context, context.deployed.raw_bucket, f"raw/{context.channel}/"):
+        # The clocks of S3 and of this machine differ by less than a minute.
+        if candidate.modified.timestamp() < since - 60:
+            break
+        if candidate.key not in seen:
+            seen.add(candidate.key)
+            line = _line_of(body(context, candidate), topic, payload)
+            if line is not None:
+                return candidate, line
+    return None
+
+
+def _line_of(content: bytes, topic: str, payload: bytes) -> int | None:
     expected = base64.b64encode(payload)
     try:
-        lines = gzip.decompress(body(context, found)).split(b"\n")
+        lines = gzip.decompress(content).split(b"\n")
     except (OSError, EOFError, zlib.error):  # not written by Firehose
         return None
     for number, line in enumerate(lines, 1):

@@ -68,19 +68,12 @@ class Probe:
         seen: set[str] = set()
 
         def found() -> bool:
-            prefix = f"raw/{context.channel}/"
-            for candidate in buckets.newest(context, context.deployed.raw_bucket, prefix):
-                # The clocks of S3 and of this machine differ by less than a minute.
-                if candidate.modified.timestamp() < self._sent_at - 60:
-                    break
-                if candidate.key in seen:
-                    continue
-                seen.add(candidate.key)
-                line = buckets.raw_line(context, candidate, context.plain_topic, self._payload)
-                if line is not None:
-                    self._raw, self._line = candidate, line
-                    return True
-            return False
+            message = buckets.find_message(
+                context, context.plain_topic, self._payload, since=self._sent_at, seen=seen
+            )
+            if message is not None:
+                self._raw, self._line = message
+            return message is not None
 
         if not in_time(found, context.deployed.buffering_interval_seconds + _PATIENCE_SECONDS):
             self._changes.report()

@@ -117,6 +117,11 @@ def test_a_plan_is_printed_line_by_line(invoke: Invoke) -> None:
     assert json.loads(in_json) == {"Query Plan": "a\n  b"}
 
 
+def test_a_list_of_no_tables_prints_nothing(invoke: Invoke) -> None:
+    nothing = Answer((Column("tab_name", "varchar"),), [], is_text=True)
+    assert invoke("SHOW TABLES", answer=nothing).stdout == ""
+
+
 def test_csv_is_exact_in_a_file_and_harmless_on_a_terminal(invoke: Invoke) -> None:
     found = Answer((Column("v", "varchar"),), [["\x1b[2J\x9b1m"]])
     arguments = ("SELECT 1", "--format", "csv")

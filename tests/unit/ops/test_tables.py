@@ -91,6 +91,24 @@ def test_what_is_no_id_is_whole_in_a_table(value: str) -> None:
     assert value in tables.table_text(answer("value", rows=[[value]]))
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "shown"),
+    [
+        ("timestamp", "2026-11-25 05:58:38.919", "2026-11-25 05:58:38.919Z"),
+        ("timestamp", "2026-11-25 05:58:38.919000+00:00", "2026-11-25 05:58:38.919Z"),
+        ("timestamp with time zone", "2026-11-25 05:58:38.919 UTC", "2026-11-25 05:58:38.919Z"),
+        ("timestamp", "2026-11-25 05:58:38", "2026-11-25 05:58:38Z"),
+        ("timestamp", "2026-11-25 05:58:38.919123", "2026-11-25 05:58:38.919123"),
+        ("timestamp with time zone", "2026-11-25 05:58:38.919 Asia/Tokyo", None),
+        ("varchar", "2026-11-25 05:58:38.919", None),
+    ],
+)
+def test_a_table_shows_times_in_one_form(kind: str, value: str, shown: str | None) -> None:
+    found = Answer((Column("at", kind),), [[value]])
+    assert tables.table_text(found).splitlines()[-1] == (shown or value)
+    assert tables.csv_text(found, for_terminal=False) == f"at\n{value}\n"
+
+
 def shown(found: Answer, width: int) -> list[str]:
     lines = tables.table_text(found, tables.widths(found, width)).splitlines()
     assert max(map(cell_len, lines)) <= width
