@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
-from aws_cdk import App, IgnoreMode, Validations
+from aws_cdk import App, IgnoreMode
 from aws_cdk import aws_lambda as lambda_
-from cdk_nag import AwsSolutionsChecks
 
 import contracts
 from stacks import config as environments
 from stacks import parser_asset
+from stacks.checks import add_checks
+from stacks.constructs.device_access import DevicePolicyError
 from stacks.pipeline_stack import PipelineStack
 
 _ROOT = Path(__file__).resolve().parent
@@ -21,11 +22,11 @@ def main() -> None:
     Raises:
         ConfigError: The environment or its block in cdk.json is wrong.
         ContractError: A contract is outside the subset.
-        AssetError: The parser's packages cannot be had.
+        DevicePolicyError: There are more channels than the device policy can name.
+        AssetError: The parser's packages cannot be installed.
     """
     app = App()
-    # A finding without a written reason (stacks/helpers/acknowledgements.py) ends synthesis.
-    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    add_checks(app)
     config = environments.load(
         app.node.try_get_context("environments"), app.node.try_get_context("env") or "dev"
     )
@@ -49,5 +50,10 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (environments.ConfigError, contracts.ContractError, parser_asset.AssetError) as error:
+    except (
+        environments.ConfigError,
+        contracts.ContractError,
+        DevicePolicyError,
+        parser_asset.AssetError,
+    ) as error:
         sys.exit(f"error: {error}")

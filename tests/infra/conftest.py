@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, Validations
+from aws_cdk import App
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk.assertions import Template
-from cdk_nag import AwsSolutionsChecks
 
 import contracts
 from stacks import config
+from stacks.checks import add_checks
 from stacks.pipeline_stack import PipelineStack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -24,7 +24,7 @@ ENVIRONMENTS = ("dev", "stage", "prod", "local")
 @cache
 def _stack(environment: str) -> PipelineStack:
     app = App(context=CONTEXT)
-    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    add_checks(app)
     stack = PipelineStack(
         app,
         "Pipeline",
@@ -34,7 +34,7 @@ def _stack(environment: str) -> PipelineStack:
         parser_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
         hook_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
     )
-    app.synth()  # raises on a finding without a written reason
+    app.synth()  # raises on a finding
     return stack
 
 

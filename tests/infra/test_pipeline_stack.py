@@ -8,15 +8,15 @@ from typing import Any
 import cfnlint.api
 import cfnlint.config
 import pytest
-from aws_cdk import App, Stack, Validations
+from aws_cdk import App, CfnResource, Stack
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk.assertions import Match, Template
-from cdk_nag import AwsSolutionsChecks
 
 import contracts
 from contracts import names
 from stacks import config
+from stacks.checks import add_checks
 from stacks.pipeline_stack import PipelineStack
 from tests.infra.conftest import CONTEXT, ENVIRONMENTS, ROOT
 
@@ -47,12 +47,53 @@ def test_cfn_lint_finds_nothing(
     assert [str(match) for match in found] == []
 
 
-def test_a_finding_without_a_written_reason_ends_synthesis() -> None:
-    app = App()
-    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    s3.Bucket(Stack(app, "Careless"), "Bucket")
-    with pytest.raises(RuntimeError, match="Validation"):
-        app.synth()
+@pytest.fixture
+def checked() -> Stack:
+    """An empty stack in an app with the project's settings and checks."""
+    app = App(context=CONTEXT)
+    add_checks(app)
+    return Stack(app, "Stack")
+
+
+def report_of(stack: Stack) -> str:
+    """What synthesis says when it ends with findings."""
+    with pytest.raises(RuntimeError, match="ValidationFailed") as raised:
+        App.of(stack).synth()  # type: ignore[union-attr]  # it was made in an app
+    return str(raised.value)
+
+
+def test_an_insecure_setting_without_a_written_reason_ends_synthesis(
+    checked: Stack,
+) -> None:
+    s3.Bucket(checked, "Careless")
+    assert "AwsSolutions-S10" in report_of(checked)
+
+
+@pytest.mark.parametrize(
+    ("type_", "properties", "finding"),
+    [
+        pytest.param(
+            "AWS::SQS::Queue",
+            {"QueueName": "events.fifo"},
+            "pf-sqs-fifo-name-suffix",
+            id="what only the service knows",
+        ),
+        pytest.param(
+            "AWS::SQS::Queue",
+            {"DelaySeconds": 901},
+            "F3034",
+            id="what CloudFormation's schema knows",
+        ),
+    ],
+)
+def test_a_template_that_aws_would_refuse_ends_synthesis(
+    type_: str,
+    properties: dict[str, Any],
+    finding: str,
+    checked: Stack,
+) -> None:
+    CfnResource(checked, "Refused", type=type_, properties=properties)
+    assert finding in report_of(checked)
 
 
 @pytest.mark.parametrize("environment", ["stage", "prod", "local"])
