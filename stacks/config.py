@@ -3,23 +3,72 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from aws_cdk import Environment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from contracts.names import ENVIRONMENT_PATTERN
 
 _PLACE = "cdk.json: context.environments"
 
-# Environments whose data must survive a mistake, and whose account nobody may have to guess.
+# Environments that must not lose their data, and must name their account and region.
 _GUARDED = ("stage", "prod")
 
-# S3's lifecycle rules count days in 32 bits; a hundred years is a typing mistake before that.
-_Days = Annotated[int, Field(ge=1, le=36500)]
+# AWS allows 50 tags per resource; the stack and the CDK add some of their own.
+_MAX_TAGS = 45
 # https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
-_TagKey = Annotated[str, Field(pattern=r"^(?!aws:)[\w .:/=+@-]{1,128}\Z")]
-_TagValue = Annotated[str, Field(pattern=r"^[\w .:/=+@-]{0,256}\Z")]
+_TAG_TEXT = r"[\w .:/=+@-]"
+_TAG_EXPECTED = 'letters, digits, spaces or any of "_.:/=+-@"'
+
+# HTML's definition of a valid e-mail address: https://html.spec.whatwg.org/#valid-e-mail-address
+_EMAIL = (
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@"
+    r"(?=.{1,189}\Z)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
+)
+
+
+def _text(pattern: str, expected: str) -> BeforeValidator:
+    """Accept strings that match ``pattern`` as a whole."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise PydanticCustomError("text", "expected " + expected)
+        return value
+
+    return BeforeValidator(check)
+
+
+def _check_tags(tags: object) -> object:
+    """Accept tags that every service accepts: IAM does not tell keys apart by case."""
+    if not isinstance(tags, dict):
+        raise _tag_error("expected an object of strings")
+    if len(tags) > _MAX_TAGS:
+        raise _tag_error(f"expected at most {_MAX_TAGS} tags, got {len(tags)}")
+    seen = {"environment": "environment, which the stack sets"}
+    for key, value in tags.items():
+        shown = json.dumps(key)
+        if not re.fullmatch(rf"{_TAG_TEXT}{{1,128}}", key) or key.casefold().startswith("aws:"):
+            raise _tag_error(
+                f"{shown}: expected a key of 1 to 128 {_TAG_EXPECTED}, not starting with aws:"
+            )
+        if key.casefold() in seen:
+            raise _tag_error(
+                f"{shown}: expected a key that differs in more than case from "
+                f"{seen[key.casefold()]}"
+            )
+        if not isinstance(value, str) or not re.fullmatch(rf"{_TAG_TEXT}{{0,256}}", value):
+            raise _tag_error(f"{shown}: expected a string of at most 256 {_TAG_EXPECTED}")
+        seen[key.casefold()] = shown
+    return tags
+
+
+def _tag_error(message: str) -> PydanticCustomError:
+    return PydanticCustomError("tags", "{message}", {"message": message})
+
+
+_Days = Annotated[int, Field(ge=1, le=36500)]
 
 
 class ConfigError(ValueError):
@@ -31,29 +80,35 @@ class EnvironmentConfig(BaseModel):
 
     Attributes:
         name: ``dev``, ``stage``, ``prod`` or ``local``; part of topics, rule and stack names.
-        account: AWS account, 12 digits. None: that of the credentials used to deploy.
-        region: None: that of the credentials used to deploy.
+        account: AWS account, 12 digits. None for that of the credentials used to deploy.
+        region: None for that of the credentials used to deploy.
         buffering_interval_seconds: How long Firehose holds a batch open.
         buffering_size_mebibytes: Size at which Firehose closes a batch earlier.
-        raw_retention_days: After this the raw bucket's objects, and the chance to replay, end.
-        parsed_retention_days: After this parsed rows and rejected lines are removed.
+        raw_retention_days: Objects in the raw bucket expire after this; then no replay is possible.
+        parsed_retention_days: Parsed rows and rejected lines expire after this.
         removal_policy: What deleting the stack does to the data; stage and prod retain it.
-        parser_memory_mebibytes: The function's memory; its share of a CPU grows with it.
-        parser_timeout_seconds: The function's time for one object.
+        parser_memory_mebibytes: The parser's memory; its share of a CPU grows with it.
+        parser_timeout_seconds: The parser's time for one object.
         parser_maximum_concurrency: Objects of one channel that are parsed at the same time.
-        alarm_email: Where alarms go, after the recipient has confirmed. None: nowhere.
-        tags: On every resource.
+        alarm_email: Receives alarms after confirming the subscription. None for no mails.
+        tags: On every resource, beside ``environment``.
 
     Bounds: https://docs.aws.amazon.com/firehose/latest/APIReference/API_BufferingHints.html,
     https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html and
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, regex_engine="python-re")
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: Annotated[str, Field(pattern=rf"^{ENVIRONMENT_PATTERN}\Z")]
-    account: Annotated[str, Field(pattern=r"^[0-9]{12}\Z")] | None = None
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]\Z")] | None = None
+    name: Annotated[str, _text(ENVIRONMENT_PATTERN, f"a name that matches {ENVIRONMENT_PATTERN}")]
+    account: Annotated[str, _text("[0-9]{12}", "a string of 12 digits")] | None = None
+    region: (
+        Annotated[
+            str,
+            _text("[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", 'an AWS region such as "eu-central-1"'),
+        ]
+        | None
+    ) = None
     buffering_interval_seconds: Annotated[int, Field(ge=0, le=900)] = 60
     buffering_size_mebibytes: Annotated[int, Field(ge=1, le=128)] = 64
     raw_retention_days: _Days = 365
@@ -62,8 +117,8 @@ class EnvironmentConfig(BaseModel):
     parser_memory_mebibytes: Annotated[int, Field(ge=512, le=10240)] = 1769
     parser_timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 300
     parser_maximum_concurrency: Annotated[int, Field(ge=2, le=1000)] = 10
-    alarm_email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+\Z")] | None = None
-    tags: dict[_TagKey, _TagValue] = {}
+    alarm_email: Annotated[str, _text(_EMAIL, "an e-mail address in ASCII")] | None = None
+    tags: Annotated[dict[str, str], BeforeValidator(_check_tags)] = {}
 
     @model_validator(mode="after")
     def _guard(self) -> "EnvironmentConfig":
@@ -113,15 +168,15 @@ def load(environments: object, name: object) -> EnvironmentConfig:
 
 def _one_line(name: str, error: ValidationError) -> str:
     first = error.errors()[0]
-    keys = [_key(str(key)) for key in first["loc"] if key != "[key]"]
+    keys = [_key(str(key)) for key in first["loc"]]
     if keys == ["name"]:
-        return f"{_PLACE}.{name}: expected a name that matches {ENVIRONMENT_PATTERN}"
+        return f"{_PLACE}.{name}: {first['msg']}"
     place = ".".join([f"{_PLACE}.{name}", *keys])
     if first["type"] == "extra_forbidden":
         return _unknown(place)
     if isinstance(first.get("ctx", {}).get("error"), ConfigError):
         return str(first["ctx"]["error"])
-    return f"{place}: got {_shown(first['input'])}, expected {_allowed(keys[0], first)}"
+    return f"{place}: got {_shown(first['input'])}; {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def _key(key: str) -> str:
@@ -131,29 +186,6 @@ def _key(key: str) -> str:
 def _unknown(place: str) -> str:
     known = sorted(set(EnvironmentConfig.model_fields) - {"name"})
     return f"{place}: unknown key, expected one of {', '.join(known)}"
-
-
-def _allowed(key: str, error: Mapping[str, Any]) -> str:
-    """What ``key`` may be, from the field's own declaration."""
-    if key == "tags":
-        return (
-            "an object of strings: keys of 1 to 128 and values of up to 256 letters, digits, "
-            "spaces or _.:/=+-@, no key starting with aws:"
-        )
-    schema = EnvironmentConfig.model_json_schema()["properties"][key]
-    schema = next(
-        (option for option in schema.get("anyOf", ()) if option["type"] != "null"), schema
-    )
-    if "enum" in schema:
-        return " or ".join(json.dumps(value) for value in schema["enum"])
-    if schema["type"] == "integer":
-        return f"an integer from {schema['minimum']} to {schema['maximum']}"
-    readable = {
-        "account": "a string of 12 digits",
-        "region": 'an AWS region such as "eu-central-1"',
-        "alarm_email": "an e-mail address",
-    }
-    return readable.get(key) or str(error["msg"])
 
 
 def _shown(value: object) -> str:

@@ -22,8 +22,12 @@ _LOCK = _ROOT / "lambda" / "parser" / "requirements.txt"
 _SOURCES = (_ROOT / "lambda" / "parser" / "telemetry_parser", _ROOT / "contracts")
 _CACHE = _ROOT / ".build" / "parser"
 
-# What a wheel ships that no function call reads.
-_UNUSED = {"__pycache__", "bin", "include", ".lock"}
+# What no function call reads. The installer writes RECORD with hashes of scripts that name the
+# builder's interpreter, and the other notes beside it.
+_UNUSED = {
+    *("__pycache__", "bin", "include", ".lock", ".DS_Store"),
+    *("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"),
+}
 
 
 class AssetError(RuntimeError):
@@ -53,7 +57,8 @@ HOST = Target(f"{sys.version_info.major}.{sys.version_info.minor}", None)
 def build(target: Target) -> Path:
     """Return the zip file to hand to Lambda, built if it is not there yet.
 
-    The same sources and packages give the same bytes.
+    The same sources and packages give the same bytes, in any folder and with any Python. So the
+    archive is not compressed: the output of zlib differs between its versions.
 
     Raises:
         AssetError: The packages cannot be had; the message says what the installer said.
@@ -65,12 +70,12 @@ def build(target: Target) -> Path:
         digest.update(path.read_bytes())
 
     def fill(scratch: Path) -> None:
-        with zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, path in (*_shipped_inside(packages), *_shipped(*_SOURCES)):
-                # Readable by whoever Lambda runs the code as; no time of this build in it.
+        with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
+            for name, path in sorted((*_shipped_inside(packages), *_shipped(*_SOURCES))):
+                # A fixed timestamp and fixed permissions, readable by every user of Lambda.
                 info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                info.create_system = 3  # Unix
                 info.external_attr = (stat.S_IFREG | 0o644) << 16
-                info.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(info, path.read_bytes())
 
     return _made_once(_CACHE / "assets" / f"{digest.hexdigest()[:16]}.zip", fill)

@@ -14,7 +14,9 @@ from stacks.helpers.private_bucket import private_bucket
 _SCALARS = {"string": "string", "integer": "bigint", "number": "double", "boolean": "boolean"}
 
 # https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html
-_MAX_COMMENT_CHARACTERS = 255
+_MAX_COMMENT_BYTES = 255
+# https://docs.aws.amazon.com/glue/latest/webapi/API_TableInput.html
+_MAX_DESCRIPTION_BYTES = 2048
 
 
 class Catalog(Construct):
@@ -133,7 +135,7 @@ class Catalog(Construct):
             database_name=self._database_name,
             table_input=glue.CfnTable.TableInputProperty(
                 name=name,
-                description=description,
+                description=one_line(description, _MAX_DESCRIPTION_BYTES),
                 table_type="EXTERNAL_TABLE",
                 parameters={
                     "classification": classification,
@@ -154,7 +156,9 @@ class Catalog(Construct):
                     serde_info=glue.CfnTable.SerdeInfoProperty(serialization_library=serde),
                     columns=[
                         glue.CfnTable.ColumnProperty(
-                            name=field.column, type=glue_type(field.schema), comment=_comment(field)
+                            name=field.column,
+                            type=glue_type(field.schema),
+                            comment=column_comment(field),
                         )
                         for field in fields
                     ],
@@ -194,7 +198,19 @@ def glue_type(schema: Schema) -> str:
     return _SCALARS[schema.kind]
 
 
-def _comment(field: Field) -> str | None:
+def column_comment(field: Field) -> str | None:
+    """The description and the unit of a field, as one line that Glue accepts."""
     unit = f"[{field.schema.unit}]" if field.schema.unit else None
-    words = " ".join(part for part in (field.schema.description, unit) if part)
-    return words[:_MAX_COMMENT_CHARACTERS] or None
+    return one_line(
+        " ".join(part for part in (field.schema.description, unit) if part), _MAX_COMMENT_BYTES
+    )
+
+
+def one_line(text: str | None, max_bytes: int) -> str | None:
+    """``text`` without line breaks and control characters, cut to ``max_bytes`` of UTF-8.
+
+    None if nothing is left.
+    """
+    printable = "".join(c if c.isprintable() else " " for c in text or "")
+    words = " ".join(printable.split()).encode(errors="ignore")
+    return words[:max_bytes].decode(errors="ignore").rstrip() or None

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 from aws_cdk.assertions import Template
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import contracts
-from contracts import REJECTED_FIELDS, ROW_FIELDS, Schema
-from stacks.constructs.catalog import glue_type
+from contracts import REJECTED_FIELDS, ROW_FIELDS, Field, Schema
+from stacks.constructs.catalog import column_comment, glue_type, one_line
 from telemetry_parser.columns import arrow_schema
 from tests.infra.conftest import CONTEXT
 from tests.unit.contracts.strategies import documents
@@ -50,6 +51,31 @@ def test_each_type_of_the_contract_has_its_glue_type(schema: Any, expected: str)
     document = {"type": "object", "properties": {"field": schema}}
     parsed: Schema = contracts.parse("test", json.dumps(document)).fields[0].schema
     assert glue_type(parsed) == expected
+
+
+@given(st.text(), st.integers(1, 300))
+def test_any_text_becomes_one_line_that_glue_accepts(text: str, limit: int) -> None:
+    line = one_line(text, limit)
+    if line is not None:
+        assert 1 <= len(line.encode()) <= limit
+        assert line.isprintable()
+        assert line == " ".join(line.split())
+
+
+@pytest.mark.parametrize(
+    ("description", "comment"),
+    [
+        ("first\nsecond\r\n\tthird", "first second third [Cel]"),
+        ("ä" * 200, "ä" * 127),
+        ("\ud800 half a character", "half a character [Cel]"),
+        ("", "[Cel]"),
+    ],
+)
+def test_a_columns_comment_is_shortened_to_what_glue_accepts(
+    description: str, comment: str
+) -> None:
+    schema = Schema(kind="number", description=description, unit="Cel")
+    assert column_comment(Field("t", schema, required=True)) == comment
 
 
 # https://docs.aws.amazon.com/athena/latest/ug/data-types.html

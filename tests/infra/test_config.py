@@ -37,21 +37,36 @@ def test_an_empty_block_is_enough_for_dev() -> None:
         ("account", 123456789012, "a string of 12 digits"),
         ("account", "123456789012\n", "a string of 12 digits"),
         ("region", "Frankfurt", "an AWS region"),
-        ("buffering_interval_seconds", 901, "an integer from 0 to 900"),
-        ("buffering_interval_seconds", "60", "an integer from 0 to 900"),
-        ("buffering_interval_seconds", True, "an integer from 0 to 900"),
-        ("buffering_interval_seconds", 1.5, "an integer from 0 to 900"),
-        ("buffering_size_mebibytes", 0, "an integer from 1 to 128"),
-        ("raw_retention_days", 0, "an integer from 1 to 36500"),
-        ("parsed_retention_days", None, "an integer from 1 to 36500"),
-        ("removal_policy", "snapshot", '"retain" or "destroy"'),
-        ("parser_memory_mebibytes", 10241, "an integer from 512 to 10240"),
-        ("parser_timeout_seconds", 901, "an integer from 10 to 900"),
-        ("parser_maximum_concurrency", 1, "an integer from 2 to 1000"),
+        ("buffering_interval_seconds", 901, "less than or equal to 900"),
+        ("buffering_interval_seconds", "60", "a valid integer"),
+        ("buffering_interval_seconds", True, "a valid integer"),
+        ("buffering_interval_seconds", 1.5, "a valid integer"),
+        ("buffering_size_mebibytes", 0, "greater than or equal to 1"),
+        ("raw_retention_days", 0, "greater than or equal to 1"),
+        ("parsed_retention_days", None, "a valid integer"),
+        ("removal_policy", "snapshot", "'retain' or 'destroy'"),
+        ("parser_memory_mebibytes", 10241, "less than or equal to 10240"),
+        ("parser_timeout_seconds", 901, "less than or equal to 900"),
+        ("parser_maximum_concurrency", 1, "greater than or equal to 2"),
+        ("region", "eu-central-1\n", "an AWS region"),
         ("alarm_email", "ops at example.com", "an e-mail address"),
-        ("tags", {"aws:owner": "me"}, "no key starting with aws:"),
-        ("tags", {"cost": 1}, "an object of strings"),
+        ("alarm_email", "ops@example.com\n", "an e-mail address"),
+        ("alarm_email", "öps@example.com", "an e-mail address"),
+        ("alarm_email", f"{'o' * 65}@example.com", "an e-mail address"),
+        ("alarm_email", f"ops@{'x.' * 130}example.com", "an e-mail address"),
+        ("tags", {"aws:owner": "me"}, "not starting with aws:"),
+        ("tags", {"AWS:owner": "me"}, "not starting with aws:"),
+        ("tags", {"": "me"}, "a key of 1 to 128"),
+        ("tags", {"o" * 129: "me"}, "a key of 1 to 128"),
+        ("tags", {"owner\n": "me"}, "a key of 1 to 128"),
+        ("tags", {"owner": "me\n"}, "a string of at most 256"),
+        ("tags", {"owner": "m" * 257}, "a string of at most 256"),
+        ("tags", {"cost": 1}, "a string of at most 256"),
         ("tags", ["cost"], "an object of strings"),
+        ("tags", {"Environment": "x"}, "differs in more than case from environment"),
+        ("tags", {"environment": "x"}, "differs in more than case from environment"),
+        ("tags", {"Owner": "x", "owner": "y"}, 'differs in more than case from "Owner"'),
+        ("tags", {str(number): "x" for number in range(46)}, "at most 45 tags"),
     ],
 )
 def test_a_bad_value_is_named_with_its_place_and_what_is_allowed(
@@ -60,6 +75,25 @@ def test_a_bad_value_is_named_with_its_place_and_what_is_allowed(
     message = error_of({key: value})
     assert message.startswith(f"{PLACE}.dev.{key}")
     assert expected in message
+
+
+@pytest.mark.parametrize(
+    "region", ["eu-central-1", "us-gov-west-1", "mx-central-1", "eusc-de-east-1", "us-iso-east-1"]
+)
+def test_regions_of_every_partition_are_accepted(region: str) -> None:
+    assert load({"dev": {"region": region}}, "dev").region == region
+
+
+@pytest.mark.parametrize(
+    "email", ["ops@example.com", "first.last+alarms@sub-domain.example.co.uk", "o'x@example.museum"]
+)
+def test_addresses_are_accepted(email: str) -> None:
+    assert load({"dev": {"alarm_email": email}}, "dev").alarm_email == email
+
+
+def test_tags_of_any_script_are_accepted() -> None:
+    tags = {"Kostenstelle": "Müller + Söhne", "所有者": "チーム"}
+    assert load({"dev": {"tags": tags}}, "dev").tags == tags
 
 
 def test_an_unknown_key_is_refused_and_the_known_ones_listed() -> None:

@@ -1,6 +1,7 @@
 """The parser's asset: what is in it, for which machine, and that it is built once."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -69,10 +70,32 @@ def test_is_not_built_again_while_nothing_changes() -> None:
     assert first.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_the_same_sources_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = build(HOST).read_bytes()
-    build(HOST).unlink()
-    assert build(HOST).read_bytes() == first
+def test_every_builder_makes_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    for folder, umask in (("first", 0o022), ("another/and longer", 0o077)):
+        root = tmp_path / folder
+        for source in ("contracts", "lambda/parser"):
+            shutil.copytree(parser_asset._ROOT / source, root / source)
+        (root / "contracts" / "__pycache__").mkdir(exist_ok=True)
+        (root / "contracts" / "__pycache__" / f"{umask}.pyc").write_bytes(b"compiled here")
+        with monkeypatch.context() as patch:
+            patch.setattr(parser_asset, "_ROOT", root)
+            patch.setattr(parser_asset, "_LOCK", root / "lambda" / "parser" / "requirements.txt")
+            patch.setattr(parser_asset, "_CACHE", root / "cache")
+            sources = (root / "lambda" / "parser" / "telemetry_parser", root / "contracts")
+            patch.setattr(parser_asset, "_SOURCES", sources)
+            before = os.umask(umask)
+            try:
+                built.append(build(LAMBDA))
+            finally:
+                os.umask(before)
+    first, second = built
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
 
 
 def test_a_change_of_a_source_gives_another_asset(
