@@ -1,11 +1,13 @@
 """The queries that ``python -m ops.query --named`` knows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import contracts
 from contracts import Contract
+from ops import raw_lines
+from ops.athena import Answer, Column
 
 # A constant, not current_date: with it, Athena reads the partitions of these days only.
 _SINCE = "dt >= '{since}'"
@@ -13,6 +15,8 @@ _SINCE = "dt >= '{since}'"
 # The topic is dt/{env}/{thing}/{channel}, and /{customer} after it.
 _CUSTOMER = "nullif(split_part(topic, '/', 5), '')"
 
+_NEWEST = 50
+_PAYLOAD_SHOWN = 300
 _PLACE = '"newest first"'  # no field of a contract can have this name
 
 
@@ -23,10 +27,12 @@ class NamedQuery:
     Attributes:
         about: What it tells, for ``--list``.
         build: Makes its SQL, for a contract, from what has arrived since a UTC day.
+        finish: Makes of Athena's answer what is shown: in a table if its second argument is true.
     """
 
     about: str
     build: Callable[[Contract, date], str]
+    finish: Callable[[Answer, bool], Answer] = lambda answer, _: answer
 
 
 def _latest(contract: Contract, since: date) -> str:
@@ -75,6 +81,37 @@ def _volume(contract: Contract, since: date) -> str:
 
 
 def _rejected(contract: Contract, since: date) -> str:
+    # The raw key holds the time of its batch.
+    return (
+        f"SELECT reason, path, reading_index, line FROM {contract.channel}_rejected "
+        f"WHERE {_SINCE.format(since=since)} "
+        "ORDER BY dt DESC, hour DESC, raw_key DESC, raw_line DESC, reading_index DESC "
+        f"LIMIT {_NEWEST}"
+    )
+
+
+def _with_payloads(answer: Answer, in_table: bool) -> Answer:
+    """Add what the raw lines tell. A table shows only the beginning of a payload."""
+    columns = (
+        Column("thing_name", "varchar"),
+        Column("received_at", "timestamp"),
+        Column("reason", "varchar"),
+        Column("payload", "varchar"),
+        Column("path", "varchar"),
+    )
+    rows = []
+    for reason, path, index, line in answer.rows:
+        envelope = raw_lines.envelope_of(line or "")
+        payload = raw_lines.payload_of(line or "", None if index is None else int(index))
+        if in_table and len(payload) > _PAYLOAD_SHOWN:
+            payload = f"{payload[:_PAYLOAD_SHOWN]}… of {len(payload):,} characters"
+        thing = raw_lines.thing_of(envelope.get("topic"))
+        received_at = raw_lines.time_of(envelope.get("received_at"))
+        rows.append([thing, received_at, reason, payload, path])
+    return replace(answer, columns=columns, rows=rows)
+
+
+def _reasons(contract: Contract, since: date) -> str:
     return (
         f"SELECT reason, path, count(*) AS readings FROM {contract.channel}_rejected "
         f"WHERE {_SINCE.format(since=since)} GROUP BY reason, path ORDER BY readings DESC"
@@ -95,7 +132,12 @@ NAMED = {
     ),
     "volume": NamedQuery("readings and devices per hour of arrival since yesterday", _volume),
     "rejected": NamedQuery(
-        "why readings were rejected since yesterday, the commonest reason first", _rejected
+        f"the {_NEWEST} newest rejected readings since yesterday, with their payloads",
+        _rejected,
+        finish=_with_payloads,
+    ),
+    "reasons": NamedQuery(
+        "why readings were rejected since yesterday, the commonest reason first", _reasons
     ),
     "duplicates": NamedQuery("readings that arrived more than once since yesterday", _duplicates),
 }

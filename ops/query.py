@@ -85,6 +85,8 @@ def main(
             f"expected one statement that only reads, got {verb}; add --allow-write to run it"
         )
     answer = run(session_for(environment), sql or "")
+    if named is not None:
+        answer = NAMED[named].finish(answer, output_format == "table")
     _show(answer if columns is None else _selected(answer, columns), output_format)
     cli.say(
         f"{cli.counted(len(answer.rows), 'row')}, {answer.scanned_bytes / 1e6:.2f} MB scanned, "

@@ -125,9 +125,3 @@ def _line_of(content: bytes, topic: str, payload: bytes) -> int | None:
         if expected in line and json.loads(line)["topic"] == topic:
             return number
     return None
-
-
-def thing_of(topic: str) -> str | None:
-    """The thing that a topic belongs to; None if it has another form."""
-    levels = topic.split("/")
-    return levels[2] if len(levels) > 3 else None

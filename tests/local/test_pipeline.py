@@ -73,11 +73,28 @@ def test_what_the_command_line_publishes_the_command_line_queries(
     assert json.loads(answer.stdout) == {"readings": 20}
 
 
-@pytest.mark.parametrize("name", ["latest", "volume", "rejected", "duplicates"])
+@pytest.mark.parametrize("name", ["latest", "volume", "rejected", "reasons", "duplicates"])
 @pytest.mark.parametrize("output", ["table", "csv", "json"])
 def test_every_named_query_runs(name: str, output: str, lake: Lake, run_module: RunModule) -> None:
     done = run_module("ops.query", "--named", name, "--env", ENVIRONMENT, "--format", output)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_rejected_reading_is_shown_with_who_sent_it_when_and_why(
+    lake: Lake, device: Identity, run_module: RunModule
+) -> None:
+    with connected(device.folder) as client:
+        client.publish(topic_of(device), encoded([READING, {**READING, "humidity": "\x1b[2J"}]))
+    thing = device.device.thing_name
+    wait_for(lambda: lake.rejected(thing), 1, "rejected readings")
+    query = ("ops.query", "--named", "rejected", "--env", ENVIRONMENT)
+    done = run_module(*query, "--format", "json")
+    (found,) = (r for r in map(json.loads, done.stdout.splitlines()) if r["thing_name"] == thing)
+    assert json.loads(found["payload"]) == {**READING, "humidity": "\x1b[2J"}
+    assert found["path"] == "$.humidity"
+    assert found["reason"]
+    assert found["received_at"].startswith("20")
+    assert thing in run_module(*query).stdout
 
 
 def test_a_wrong_query_is_one_line_with_athenas_reason(lake: Lake, run_module: RunModule) -> None:

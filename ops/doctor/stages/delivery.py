@@ -5,6 +5,7 @@ from itertools import islice
 
 from device import cli
 from device.errors import ExitStatus
+from ops import raw_lines
 from ops.doctor import buckets, metrics, remedies
 from ops.doctor.context import Context
 from ops.doctor.examination import Stage
@@ -80,7 +81,7 @@ def undelivered_objects(context: Context) -> str:
     recent = buckets.newest_of_days(context, context.deployed.raw_bucket, prefix)
     for found in islice(recent, buckets.MOST_OBJECTS):
         document = json.loads(buckets.body(context, found))
-        if buckets.thing_of(str(document.get("topic"))) == context.thing_name:
+        if raw_lines.thing_of(document.get("topic")) == context.thing_name:
             reason = " ".join(str(document["failures"][0]["errorMessage"]).split())
             raise Failed(
                 "Firehose refused a message of this device at "

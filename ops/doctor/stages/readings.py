@@ -1,13 +1,12 @@
 """The readings that did not fit the contract."""
 
-import base64
-import json
 from collections import Counter
 from datetime import datetime
 from itertools import islice
 
 from device import cli
 from device.errors import ExitStatus
+from ops import raw_lines
 from ops.doctor import buckets
 from ops.doctor.context import Context
 from ops.doctor.examination import Stage
@@ -22,7 +21,8 @@ def rejected(context: Context) -> str:
     recent = buckets.newest(context, context.deployed.parsed_bucket, prefix)
     for found in islice(recent, buckets.MOST_OBJECTS):
         for line in buckets.json_lines(context, found):
-            if buckets.thing_of(_topic_of_raw(line["line"])) == context.thing_name:
+            topic = raw_lines.envelope_of(line["line"]).get("topic")
+            if raw_lines.thing_of(topic) == context.thing_name:
                 reasons[f"{line['path'] or '$'}: {line['reason']}"] += 1
                 newest = newest or found.modified
     if newest is None:
@@ -34,14 +34,6 @@ def rejected(context: Context) -> str:
         f"send what contracts/{context.channel}.json allows",
         blocks=False,
     )
-
-
-def _topic_of_raw(line: str) -> str:
-    """The topic of a raw line in base64, which may be anything."""
-    try:
-        return str(json.loads(base64.b64decode(line))["topic"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return ""
 
 
 STAGE = Stage("readings", ExitStatus.INVALID, {"rejected": rejected}, needs=("environment",))

@@ -1,5 +1,7 @@
 """ops.named_queries: what they find, in a database in memory."""
 
+import base64
+import gzip
 import json
 from collections.abc import Iterator
 from datetime import date
@@ -9,7 +11,9 @@ import duckdb
 import pytest
 
 import contracts
-from ops import named_queries
+from device import cli
+from ops import named_queries, tables
+from ops.athena import Answer, Column
 from ops.named_queries import NAMED, sql_of
 
 SINCE = date(2026, 11, 24)
@@ -119,3 +123,81 @@ def test_a_contract_without_a_required_time_goes_by_arrival() -> None:
 @pytest.mark.parametrize("name", sorted(NAMED))
 def test_every_named_query_reads_a_few_days_only(name: str) -> None:
     assert "dt >= '2026-11-24'" in sql_of(name, "telemetry", SINCE)
+
+
+@pytest.fixture
+def rejected(lake: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    lake.execute(
+        "CREATE TABLE telemetry_rejected (reason VARCHAR, path VARCHAR, raw_key VARCHAR, "
+        "raw_line BIGINT, reading_index BIGINT, line VARCHAR, dt VARCHAR, hour VARCHAR)"
+    )
+    return lake
+
+
+def add_rejected(
+    lake: duckdb.DuckDBPyConnection, minute: int, payload: bytes, index: int | None = None
+) -> None:
+    """Add a line that arrived at 10 h UTC and so many minutes."""
+    envelope = {
+        "payload": base64.b64encode(payload).decode(),
+        "topic": "dt/dev/a/telemetry",
+        "received_at": 1_795_600_800_000 + minute * 60_000,
+    }
+    lake.execute(
+        "INSERT INTO telemetry_rejected BY NAME SELECT 'expected int' AS reason, '$.n' AS path, "
+        "? AS raw_key, 1 AS raw_line, ? AS reading_index, ? AS line, '2026-11-25' AS dt, "
+        "'10' AS hour",
+        [
+            f"raw/telemetry/dt=2026-11-25/hour=10/stream-1-2026-11-25-10-{minute:02}-00.ndjson.gz",
+            index,
+            base64.b64encode(json.dumps(envelope).encode()).decode(),
+        ],
+    )
+
+
+def newest_rejected(lake: duckdb.DuckDBPyConnection, *, in_table: bool = False) -> Answer:
+    found = lake.execute(sql_of("rejected", "telemetry", SINCE))
+    columns = tuple(Column(column[0], "varchar") for column in found.description or ())
+    rows = [[None if v is None else str(v) for v in row] for row in found.fetchall()]
+    return NAMED["rejected"].finish(Answer(columns, rows), in_table)
+
+
+def test_rejected_shows_what_each_device_sent_and_why_it_was_refused_the_newest_first(
+    rejected: duckdb.DuckDBPyConnection,
+) -> None:
+    add_rejected(rejected, 5, b"battery low")
+    add_rejected(rejected, 7, gzip.compress(b'[{"n": 1}, {"n": "x"}]'), 1)
+    found = newest_rejected(rejected)
+    names = [column.name for column in found.columns]
+    assert names == ["thing_name", "received_at", "reason", "payload", "path"]
+    assert found.rows == [
+        ["a", "2026-11-25 10:07:00.000", "expected int", '{"n": "x"}', "$.n"],
+        ["a", "2026-11-25 10:05:00.000", "expected int", "battery low", "$.n"],
+    ]
+
+
+def test_rejected_shows_the_fifty_newest(rejected: duckdb.DuckDBPyConnection) -> None:
+    for minute in range(60):
+        add_rejected(rejected, minute, b"x")
+    received = [row[1] for row in newest_rejected(rejected).rows]
+    assert received == [f"2026-11-25 10:{minute:02}:00.000" for minute in range(59, 9, -1)]
+
+
+def test_a_long_payload_is_cut_in_a_table_only(rejected: duckdb.DuckDBPyConnection) -> None:
+    add_rejected(rejected, 0, b"x" * 5000)
+    assert newest_rejected(rejected).rows[0][3] == "x" * 5000
+    in_table = newest_rejected(rejected, in_table=True).rows[0][3]
+    assert in_table == "x" * 300 + "… of 5,000 characters"
+
+
+def test_no_character_of_a_payload_controls_the_terminal(
+    rejected: duckdb.DuckDBPyConnection,
+) -> None:
+    add_rejected(rejected, 0, b"\x1b[2J\x9b1m\xc2\x9b1m\r\n\x07")
+    found = newest_rejected(rejected)
+    for text in (
+        tables.table_text(found),
+        tables.csv_text(found, for_terminal=True),
+        *map(cli.json_line, found.records()),
+    ):
+        assert all(character.isprintable() or character == "\n" for character in text)

@@ -72,15 +72,6 @@ def test_what_reads_is_run(arguments: list[str], invoke: Invoke) -> None:
     assert invoke(*arguments).exit_code == 0
 
 
-def test_a_table_that_is_too_wide_names_the_columns_that_it_does_not_show(invoke: Invoke) -> None:
-    result = invoke("SELECT 1", answer=wide(10), terminal=80)
-    assert max(map(len, result.stdout.splitlines())) <= 80
-    shown = result.stdout.split("\n")[0].count("column_")
-    left_out = ", ".join(f"column_{number}" for number in range(shown, 10))
-    assert 0 < shown < 10
-    assert f"no room for {10 - shown} columns: {left_out}; choose with --columns" in result.stderr
-
-
 @pytest.mark.parametrize("output", ["table", "csv", "json"])
 def test_a_file_or_pipe_gets_every_column(output: str, invoke: Invoke) -> None:
     result = invoke("SELECT 1", "--format", output, answer=wide(300))

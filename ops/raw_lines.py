@@ -1,8 +1,13 @@
-"""Show what a device sent, from the raw line that a rejected line holds."""
+"""Read the raw line that a rejected line holds: who sent what, and when it arrived.
+
+The parser rejected it, so anything may be in it.
+"""
 
 import base64
 import json
 import zlib
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -10,7 +15,31 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _MOST_BYTES = 8 * 2**20
 
 
-def text_of(line: str, reading_index: int | None) -> str:
+def envelope_of(line: str) -> dict[str, Any]:
+    """The envelope in a raw line in base64; empty if there is none."""
+    try:
+        found = json.loads(base64.b64decode(line, validate=True))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def thing_of(topic: object) -> str | None:
+    """The thing that a topic belongs to; None if it has another form."""
+    levels = topic.split("/") if isinstance(topic, str) else []
+    return levels[2] if len(levels) > 3 else None
+
+
+def time_of(received_at: object) -> str | None:
+    """When a message arrived, in Athena's form; None if ``received_at`` is not milliseconds."""
+    try:
+        moment = datetime.fromtimestamp(received_at / 1000, UTC)  # type: ignore[operator]  # caught
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}"
+
+
+def payload_of(line: str, reading_index: int | None) -> str:
     r"""The payload in a raw line, or the one reading of it that was rejected.
 
     Args:
@@ -34,8 +63,8 @@ def _payload(line: str) -> bytes:
     except ValueError:
         return line.encode()
     try:
-        return base64.b64decode(json.loads(raw)["payload"], validate=True)
-    except (ValueError, LookupError, TypeError, RecursionError):  # no envelope
+        return base64.b64decode(envelope_of(line)["payload"], validate=True)
+    except (ValueError, LookupError, TypeError):  # no envelope
         return raw
 
 
