@@ -107,7 +107,8 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     from device.delivery import mqtt, sink  # noqa: PLC0415
     from device.delivery.spool import Spool  # noqa: PLC0415
     from device.errors import SpoolError  # noqa: PLC0415
-    from device.identity import Identity, load, make_folder  # noqa: PLC0415
+    from device.files import make_folder  # noqa: PLC0415
+    from device.identity import Identity, load  # noqa: PLC0415
     from device.readings.check import ReadingCheck  # noqa: PLC0415
 
     own = identity if isinstance(identity, Identity) else load(Path(identity))

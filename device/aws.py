@@ -3,11 +3,8 @@
 Whoever imports this module needs boto3 and AWS credentials; publishing does not.
 """
 
-import json
 import os
 from collections.abc import Iterator
-from configparser import ConfigParser, SectionProxy
-from configparser import Error as ConfigError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,14 +18,14 @@ from botocore import UNSIGNED, exceptions
 from botocore.config import Config
 
 from contracts import names
+from device import environments, local_stack
 from device.errors import AwsError, ExitStatus
 from device.identity import PROJECT_ROOT
 
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
 
-LOCAL = "local"
-"""The environment that runs on this machine; ``python -m local up`` starts it."""
+LOCAL = local_stack.ENVIRONMENT
 
 _AMAZON_ROOT_CA = Path(__file__).with_name("amazon-root-ca.pem")
 
@@ -148,7 +145,7 @@ class AwsEnvironment:
             AwsError: The endpoint could not be looked up.
         """
         if self.name == LOCAL:
-            return _local_broker(self.root)
+            return Broker(*local_stack.broker(self.root))
         with explained(self.name):
             answer = self.session.client("iot").describe_endpoint(endpointType="iot:Data-ATS")
         return Broker(answer["endpointAddress"], 8883, _AMAZON_ROOT_CA.read_bytes())
@@ -196,7 +193,7 @@ def session_for(environment: str, root: Path = PROJECT_ROOT) -> AwsEnvironment:
         AwsError: It is unknown, its emulator is not running, the credentials are missing or
             refused, or they belong to another account than the configured one.
     """
-    settings = settings_of(environment, root)
+    settings = environments.settings_of(environment, root)
     with explained(environment):
         session = _session(environment, settings, root)
         account = session.client("sts").get_caller_identity()["Account"]
@@ -221,7 +218,7 @@ def time_of(environment: str, root: Path = PROJECT_ROOT) -> datetime | None:
     """
     config = Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1})
     with explained(environment):
-        sts = _session(environment, settings_of(environment, root), root).client(
+        sts = _session(environment, environments.settings_of(environment, root), root).client(
             "sts", config=config
         )
         try:
@@ -234,7 +231,7 @@ def time_of(environment: str, root: Path = PROJECT_ROOT) -> datetime | None:
 
 def _session(environment: str, settings: dict[str, Any], root: Path) -> boto3.Session:
     session = (
-        _local_session(root)
+        local_stack.session(_botocore_session(LOCAL), root)
         if environment == LOCAL
         else boto3.Session(
             botocore_session=_botocore_session(None),
@@ -251,74 +248,10 @@ def _session(environment: str, settings: dict[str, Any], root: Path) -> boto3.Se
     return session
 
 
-def settings_of(environment: str, root: Path = PROJECT_ROOT) -> dict[str, Any]:
-    """The block of ``environment`` in ``cdk.json``.
-
-    Raises:
-        AwsError: There is none.
-    """
-    path = root / "cdk.json"
-    try:
-        environments = json.loads(path.read_bytes())["context"]["environments"]
-        known = sorted(environments)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise AwsError(
-            f"expected context.environments in {path}, got {error!r}", ExitStatus.ENVIRONMENT
-        ) from None
-    if environment not in known:
-        raise AwsError(
-            f"expected an environment of cdk.json ({', '.join(known)}), got {environment!r}",
-            ExitStatus.ENVIRONMENT,
-        )
-    settings = environments[environment]
-    return settings if isinstance(settings, dict) else {}
-
-
 def _botocore_session(profile: str | None) -> botocore.session.Session:
     session = botocore.session.Session(profile=profile)
     session.set_default_client_config(_CLIENT_CONFIG)
     return session
-
-
-def _local_session(root: Path) -> boto3.Session:
-    path = root / ".local" / "aws" / "config"
-    profile = _local_profile(path)
-    session = _botocore_session(LOCAL)
-    # Only this file counts: no variable and no profile of the same name may reach in, lest a
-    # command that was meant for the emulator runs in an AWS account.
-    session.set_config_variable("config_file", str(path))
-    session.set_config_variable("credentials_file", str(path.with_name("credentials")))
-    overrides = session.get_component("config_store")
-    for name in ("endpoint_url", "ca_bundle"):
-        overrides.set_config_variable(name, profile[name])
-    overrides.set_config_variable("ignore_configured_endpoint_urls", False)  # as that variable may
-    return boto3.Session(botocore_session=session, region_name=profile["region"])
-
-
-def _local_profile(path: Path) -> SectionProxy:
-    config = ConfigParser(interpolation=None)
-    try:
-        config.read_string(path.read_text("utf-8"))
-        profile = config[f"profile {LOCAL}"]
-        for name in ("region", "endpoint_url", "ca_bundle"):
-            profile[name]
-    except (OSError, ValueError, LookupError, ConfigError):
-        raise _not_running() from None
-    return profile
-
-
-def _local_broker(root: Path) -> Broker:
-    try:
-        broker = json.loads((root / ".local" / "mqtt.json").read_bytes())
-        return Broker(broker["host"], broker["port"], Path(broker["ca"]).read_bytes())
-    except (OSError, ValueError, LookupError, TypeError):
-        raise _not_running() from None
-
-
-def _not_running() -> AwsError:
-    return AwsError(
-        "the local stack is not running; run python -m local up", ExitStatus.UNREACHABLE
-    )
 
 
 @contextmanager

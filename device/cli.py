@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TextIO
 
@@ -18,9 +17,8 @@ from rich.console import Console
 
 import contracts
 from contracts import names
+from device import environments
 from device.errors import DeviceError, ExitStatus
-
-_CDK_JSON = Path(__file__).resolve().parent.parent / "cdk.json"
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
@@ -163,7 +161,7 @@ def _environment(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
     """Take only an environment that exists, where this machine has a cdk.json to tell."""
-    known = environments()
+    known = environments.known()
     if value is None or not known or value in known:
         return value
     raise _NoEnvironment(
@@ -179,14 +177,6 @@ class _NoEnvironment(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print it like every other error."""
         click.echo(f"error: {self.message}", file=file, err=file is None)
-
-
-def environments() -> list[str]:
-    """The environments of cdk.json; none on a device, which has no such file."""
-    try:
-        return sorted(json.loads(_CDK_JSON.read_bytes())["context"]["environments"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
 
 
 def channel_option(text: str = "Contract of the readings.") -> Callable[[Any], Any]:

@@ -26,7 +26,7 @@ from pathlib import Path
 import click
 
 from contracts import names
-from device import aws, cli, identity
+from device import aws, cli, files, identity
 from device.delivery import mqtt
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Device, Identity
@@ -61,7 +61,7 @@ def rotate(
     folder = identity.folder_of(environment.name, name, environment.root)
     if not folder.is_dir():
         identity.load(folder)  # says what to do
-    with identity.working_in(folder, environment.root), aws.explained(environment.name):
+    with files.working_in(folder, environment.root), aws.explained(environment.name):
         device = identity.read_device(folder)
         ownership.check_identity(environment, folder, device, thing_name, customer)
         return _Rotation(environment, folder, report).run()
@@ -97,7 +97,7 @@ class _Rotation:
         retirement.retire(self._iot, old_arn, self._report)
         # The old key is worth nothing any more, but should not lie about.
         shutil.rmtree(self._free_slot(), ignore_errors=True)
-        identity.remove(self._folder / identity.ROTATION_FILE)
+        files.remove(self._folder / identity.ROTATION_FILE)
         return identity.load(self._folder)
 
     def _old_arn(self, device: Device) -> str:
@@ -107,7 +107,7 @@ class _Rotation:
             return str(json.loads(path.read_bytes())["old_certificate_arn"])
         except FileNotFoundError:
             content = {"old_certificate_arn": device.certificate_arn}
-            identity.write_private(path, json.dumps(content).encode() + b"\n")
+            files.write_private(path, json.dumps(content).encode() + b"\n")
             return device.certificate_arn
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise IdentityError(f"expected a journal of rotation, got {path}: {error}") from None
@@ -135,7 +135,7 @@ class _Rotation:
 
     def _issue(self, slot: Path, device: Device) -> Identity:
         """Make the new pair in ``slot``, registered like the old one, and activate it."""
-        identity.make_folder(slot, self._environment.root)
+        files.make_folder(slot, self._environment.root)
         if (slot / identity.DEVICE_FILE).exists() and not (
             slot / certificates.JOURNAL_FILE
         ).exists():
@@ -159,9 +159,9 @@ class _Rotation:
             identity.CA_FILE: (self._folder / identity.CA_FILE).read_bytes(),
             identity.DEVICE_FILE: described.to_json(),
         }.items():
-            identity.write_private(slot / name, content)
+            files.write_private(slot / name, content)
         self._iot.update_certificate(certificateId=issued.certificate_id, newStatus="ACTIVE")
-        identity.remove(slot / certificates.JOURNAL_FILE)
+        files.remove(slot / certificates.JOURNAL_FILE)
         self._report(f"certificate {issued.certificate_id}: active")
         return identity.load(slot)
 
@@ -181,17 +181,17 @@ class _Rotation:
         current = self._folder / identity.CURRENT
         if not current.is_symlink():
             first = self._folder / identity.PAIRS[0]
-            identity.make_folder(first, self._environment.root)
+            files.make_folder(first, self._environment.root)
             for name in _LINKED:
-                identity.write_private(first / name, (self._folder / name).read_bytes())
-            identity.link(current, Path(first.name))
+                files.write_private(first / name, (self._folder / name).read_bytes())
+            files.link(current, Path(first.name))
         for name in _LINKED:
             path = self._folder / name
             if not path.is_symlink():
                 # Provisioning writes plain files: the pair in use is what they say.
-                identity.write_private(current / name, path.read_bytes())
-                identity.link(path, Path(identity.CURRENT, name))
-        identity.link(current, Path(slot.name))
+                files.write_private(current / name, path.read_bytes())
+                files.link(path, Path(identity.CURRENT, name))
+        files.link(current, Path(slot.name))
 
 
 @click.command(

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from device.errors import DeviceError
-from device.identity import write_private
+from device.files import write_private
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".local"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import click
 
 from contracts import names
-from device import aws, cli, identity
+from device import aws, cli, files, identity
 from device.errors import AwsError, ExitStatus
 from device.identity import Device, Identity
 from device.registry import certificates, holdings, ownership, retirement
@@ -45,7 +45,7 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
     iot = environment.session.client("iot")
     iot_once = environment.session.client("iot", config=ONCE)
     folder = _folder(environment)
-    with identity.working_in(folder, environment.root), aws.explained(environment.name):
+    with files.working_in(folder, environment.root), aws.explained(environment.name):
         if certificates.Journal.read(folder) is None:
             if (folder / identity.DEVICE_FILE).exists():
                 existing = identity.load(folder)
@@ -71,10 +71,10 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
             (identity.CA_FILE, broker.ca_pem),
             (identity.DEVICE_FILE, device.to_json()),
         ):
-            identity.write_private(folder / name, content)
+            files.write_private(folder / name, content)
         iot.update_certificate(certificateId=issued.certificate_id, newStatus="ACTIVE")
         report(f"certificate {issued.certificate_id}: active")
-        identity.remove(folder / certificates.JOURNAL_FILE)
+        files.remove(folder / certificates.JOURNAL_FILE)
         return identity.load(folder)
 
 

@@ -28,7 +28,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts import names
-from device import aws, cli, identity
+from device import aws, cli, files, identity
 from device.errors import ExitStatus, IdentityError
 from device.registry import customers, holdings, retirement
 from device.registry.holdings import Everything, Holder
@@ -140,7 +140,7 @@ def _discard_here(
             if certificate_id not in missing:
                 continue
             missing.remove(certificate_id)
-            with identity.working_in(folder, environment.root):
+            with files.working_in(folder, environment.root):
                 identity.discard(folder)
             report(f"{folder}: key and certificate removed")
     for certificate_id in sorted(missing):

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from device import identity
+from device import files, identity
 from device.errors import IdentityError
 
 if TYPE_CHECKING:  # the stubs are a development requirement
@@ -94,9 +94,7 @@ class Journal:
             "certificate": None if self.certificate is None else asdict(self.certificate),
             "new_key": self.new_key,
         }
-        identity.write_private(
-            folder / JOURNAL_FILE, json.dumps(content, indent=2).encode() + b"\n"
-        )
+        files.write_private(folder / JOURNAL_FILE, json.dumps(content, indent=2).encode() + b"\n")
 
 
 def issue(iot: "IoTClient", folder: Path, common_name: str) -> Certificate:
@@ -126,7 +124,7 @@ def issue(iot: "IoTClient", folder: Path, common_name: str) -> Certificate:
     if journal.certificate is not None:
         return journal.certificate
     if not key_path.exists():
-        identity.write_private(key_path, new_key())
+        files.write_private(key_path, new_key())
         resumed = False
     certificate = _find_lost(iot, key_path, journal.started_at) if resumed else None
     if certificate is None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from contracts import names
-from device import identity
+from device import files, identity
 from device.delivery import mqtt
 from device.errors import ConnectionRefused, ExitStatus, IdentityError, RequestFailed
 from device.identity import Device, Identity
@@ -64,7 +64,7 @@ class Journal:
 
     def write(self, folder: Path) -> Self:
         """Make this what ``read`` returns, whatever happens next."""
-        identity.write_private(
+        files.write_private(
             folder / JOURNAL_FILE, json.dumps(asdict(self), indent=2).encode() + b"\n"
         )
         return self
@@ -111,7 +111,7 @@ def enrol(
         IdentityError: What is in the folder is broken, or in use by another run.
     """
     folder = identity.folder_of(claim.device.environment, thing_name, root)
-    with identity.working_in(folder, root):
+    with files.working_in(folder, root):
         return _Enrolment(claim, thing_name, folder, report).run()
 
 
@@ -142,14 +142,14 @@ class _Enrolment:
             journal = Journal().write(self._folder)
         if not self._key_path.exists():
             journal = Journal().write(self._folder)  # a certificate of another key is of no use
-            identity.write_private(self._key_path, certificates.new_key())
+            files.write_private(self._key_path, certificates.new_key())
         own = self._registered_already(journal) if journal.asked else None
         if own is None:
             own = self._write_files(self._register(journal))
             self._prove(own)
         # With it, the identity is complete.
-        identity.write_private(self._folder / identity.DEVICE_FILE, own.device.to_json())
-        identity.remove(self._folder / JOURNAL_FILE)
+        files.write_private(self._folder / identity.DEVICE_FILE, own.device.to_json())
+        files.remove(self._folder / JOURNAL_FILE)
         return identity.load(self._folder)
 
     def _registered_already(self, journal: Journal) -> Identity | None:
@@ -237,7 +237,7 @@ class _Enrolment:
         ):
             path = self._folder / name
             if not path.exists() or path.read_bytes() != content:
-                identity.write_private(path, content)
+                files.write_private(path, content)
         certificate_id = str(journal.certificate_id)
         owner = self._claim.device.certificate_arn.rpartition("/")[0]
         device = Device(

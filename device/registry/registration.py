@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from botocore.config import Config
 
 from contracts import names
-from device import aws, identity
+from device import aws, files, identity
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Device, Identity
 from device.registry import certificates, customers, ownership
@@ -88,7 +88,7 @@ class Provisioner:
             folder=folder,
             report=report,
         )
-        with identity.working_in(folder, environment.root), aws.explained(environment.name):
+        with files.working_in(folder, environment.root), aws.explained(environment.name):
             return run.run()
 
 
@@ -138,7 +138,7 @@ class _Provisioning:
                 certificateId=certificate.certificate_id, newStatus="ACTIVE"
             )
             self._report(f"certificate {certificate.certificate_id}: active")
-            identity.remove(self._folder / certificates.JOURNAL_FILE)
+            files.remove(self._folder / certificates.JOURNAL_FILE)
         return identity.load(self._folder)
 
     def _existing(self) -> Certificate | None:
@@ -301,7 +301,7 @@ class _Provisioning:
         for name, content in wanted.items():
             path = self._folder / name
             if not path.exists() or path.read_bytes() != content:
-                identity.write_private(path, content)
+                files.write_private(path, content)
                 self._report(f"{path}: written")
         key_path = self._folder / identity.KEY_FILE
         if key_path.stat().st_mode & 0o077:

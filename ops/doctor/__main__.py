@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from device import aws, cli
+from device import cli, environments
 from device.errors import ExitStatus
 from device.identity import PROJECT_ROOT
 from ops.doctor.context import Context
@@ -68,7 +68,7 @@ def main(
         raise click.UsageError(
             f"expected --no-connect or {'--send' if send else '--take-over'}, got both"
         )
-    aws.settings_of(environment)  # a wrong name is no fault of the device
+    environments.settings_of(environment)  # a wrong name is no fault of the device
     cli.check_customer(environment, thing_name, customer)
     context = Context(environment, thing_name, channel, PROJECT_ROOT, customer, take_over)
     stages = chosen(connect=not no_connect, send=send)

@@ -1,9 +1,11 @@
 """Several customers on one thing, on the local stack: each is itself, on its own topics."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -109,7 +111,11 @@ def test_doctor_finds_nothing_wrong_with_a_customer_and_names_its_policy(
 
 
 def test_rotate_list_and_revoke_know_the_customers(
-    lake: Lake, device: Identity, customers: list[Identity], run_module: RunModule
+    lake: Lake,
+    device: Identity,
+    customers: list[Identity],
+    run_module: RunModule,
+    tmp_path: Path,
 ) -> None:
     thing = device.device.thing_name
     done = run_module("device.rotate", "--env", ENVIRONMENT, thing, "--customer", "acme")
@@ -118,11 +124,13 @@ def test_rotate_list_and_revoke_know_the_customers(
     listed = [e for e in map(json.loads, done.stdout.splitlines()) if e["thing_name"] == thing]
     assert sorted(e["customer"] or "" for e in listed) == ["", *CUSTOMERS]
     assert [e["warnings"] for e in listed] == [[]] * 3
-    # Of one customer, and then of all that is left.
+    # Of one customer, and then of all that is left. The keys are tried once more afterwards.
+    copies = [shutil.copytree(c.folder, tmp_path / c.folder.name) for c in customers]
     options = ["--env", ENVIRONMENT, thing, "--delete", "--yes"]
     done = run_module("ops.revoke", *options, "--customer", "acme")
     assert done.returncode == 0, done.stderr
-    with pytest.raises(RefusedError), connected(customers[0].folder):
+    assert not customers[0].folder.exists()
+    with pytest.raises(RefusedError), connected(copies[0]):
         pass
     for folder in (device.folder, customers[1].folder):
         with connected(folder):
@@ -130,7 +138,7 @@ def test_rotate_list_and_revoke_know_the_customers(
     done = run_module("ops.revoke", *options)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 2
-    with pytest.raises(RefusedError), connected(customers[1].folder):
+    with pytest.raises(RefusedError), connected(copies[1]):
         pass
     iot = lake.client("iot")
     left = [p["policyName"] for p in iot.list_policies()["policies"] if thing in p["policyName"]]

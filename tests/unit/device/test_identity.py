@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from device import identity
+from device import files, identity
 from device.errors import IdentityError
 from device.registry.registration import provision
 from tests.unit.device.fakes import FakeIot, environment
@@ -80,7 +80,7 @@ def test_a_link_that_waits_in_the_way_of_a_private_file_is_not_followed(tmp_path
     victim = tmp_path / "victim"
     victim.write_text("theirs")
     (tmp_path / ".private.key.new").symlink_to(victim)
-    identity.write_private(tmp_path / "private.key", b"content")
+    files.write_private(tmp_path / "private.key", b"content")
     assert victim.read_text() == "theirs"
     assert not (tmp_path / "private.key").is_symlink()
     assert (tmp_path / "private.key").read_bytes() == b"content"
@@ -100,7 +100,7 @@ def test_no_private_file_is_opened_through_a_link_that_comes_in_between(
 
     monkeypatch.setattr(Path, "unlink", and_link_again)
     with pytest.raises(IdentityError, match="File exists"):
-        identity.write_private(tmp_path / "private.key", b"content")
+        files.write_private(tmp_path / "private.key", b"content")
     assert victim.read_text() == "theirs"
 
 
@@ -113,7 +113,7 @@ def test_a_private_file_replaces_another_that_was_public(tmp_path: Path) -> None
     path = tmp_path / "private.key"
     (tmp_path / ".private.key.new").write_text("left by a killed run, and longer")
     (tmp_path / ".private.key.new").chmod(0o644)
-    identity.write_private(path, b"content")
+    files.write_private(path, b"content")
     assert path.read_bytes() == b"content"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
