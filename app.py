@@ -1,9 +1,8 @@
 """Synthesize one environment's stack: ``cdk synth -c env=dev|stage|prod``."""
 
 import sys
-from pathlib import Path
 
-from aws_cdk import App, IgnoreMode
+from aws_cdk import App
 from aws_cdk import aws_lambda as lambda_
 
 import contracts
@@ -12,8 +11,6 @@ from stacks import parser_asset
 from stacks.checks import add_checks
 from stacks.constructs.device_access import DevicePolicyError
 from stacks.pipeline_stack import PipelineStack
-
-_ROOT = Path(__file__).resolve().parent
 
 
 def main() -> None:
@@ -37,12 +34,7 @@ def main() -> None:
         config=config,
         contracts=contracts.load_all(),
         parser_code=lambda_.Code.from_asset(str(parser_asset.build(target))),
-        # Without packages of its own: Lambda's runtime brings boto3.
-        hook_code=lambda_.Code.from_asset(
-            str(_ROOT / "lambda" / "provisioning_hook"),
-            exclude=["__pycache__", "*.pyc", "pyproject.toml"],
-            ignore_mode=IgnoreMode.GIT,
-        ),
+        hook_code=lambda_.Code.from_asset(str(parser_asset.build_hook())),
     )
     app.synth()
 

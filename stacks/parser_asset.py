@@ -1,4 +1,4 @@
-"""The parser's asset: one zip file for Lambda, built without Docker.
+"""The functions' assets: a zip file each for Lambda, built without Docker.
 
 Packages come from the hash-locked ``lambda/parser/requirements.txt`` as wheels of the target's
 platform; nothing is compiled here. Both layers are kept under ``.build`` by the hash of what
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import uv
 _ROOT = Path(__file__).resolve().parent.parent
 _LOCK = _ROOT / "lambda" / "parser" / "requirements.txt"
 _SOURCES = (_ROOT / "lambda" / "parser" / "telemetry_parser", _ROOT / "contracts")
+_HOOK = _ROOT / "lambda" / "provisioning_hook" / "provisioning_hook"
 _CACHE = _ROOT / ".build" / "parser"
 
 # What no function call reads. The installer writes RECORD with hashes of scripts that name the
@@ -63,15 +64,27 @@ def build(target: Target) -> Path:
     Raises:
         AssetError: The packages cannot be had; the message says what the installer said.
     """
-    packages = _packages(target)
-    digest = hashlib.sha256(packages.name.encode())
-    for name, path in _shipped(*_SOURCES):
+    return _zipped(_SOURCES, _packages(target))
+
+
+def build_hook() -> Path:
+    """Return the zip file of the provisioning hook, which needs no packages.
+
+    Lambda's runtime brings boto3.
+    """
+    return _zipped((_HOOK,), None)
+
+
+def _zipped(sources: Iterable[Path], packages: Path | None) -> Path:
+    digest = hashlib.sha256(packages.name.encode() if packages else b"")
+    for name, path in _shipped(*sources):
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
 
     def fill(scratch: Path) -> None:
+        files = [*_shipped(*sources), *(_shipped_inside(packages) if packages else ())]
         with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
-            for name, path in sorted((*_shipped_inside(packages), *_shipped(*_SOURCES))):
+            for name, path in sorted(files):
                 # A fixed timestamp and fixed permissions, readable by every user of Lambda.
                 info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
                 info.create_system = 3  # Unix

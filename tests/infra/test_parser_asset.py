@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from stacks import parser_asset
-from stacks.parser_asset import HOST, LAMBDA, AssetError, Target, build, unzipped_bytes
+from stacks.parser_asset import (
+    HOST,
+    LAMBDA,
+    AssetError,
+    Target,
+    build,
+    build_hook,
+    unzipped_bytes,
+)
 
 
 def names_in(asset: Path) -> set[str]:
@@ -26,6 +34,13 @@ def test_holds_the_parser_the_contracts_and_their_packages() -> None:
     packages = {name.partition("/")[0] for name in found}
     assert {"msgspec", "arro3", "aws_lambda_powertools"} <= packages
     assert "boto3" not in packages  # the Lambda runtime has it
+
+
+def test_the_hooks_asset_holds_its_package_alone() -> None:
+    assert names_in(build_hook()) == {
+        "provisioning_hook/__init__.py",
+        "provisioning_hook/handler.py",
+    }
 
 
 def test_native_code_is_for_lambdas_machine() -> None:
@@ -76,7 +91,7 @@ def test_every_builder_makes_the_same_bytes(
     built = []
     for folder, umask in (("first", 0o022), ("another/and longer", 0o077)):
         root = tmp_path / folder
-        for source in ("contracts", "lambda/parser"):
+        for source in ("contracts", "lambda/parser", "lambda/provisioning_hook"):
             shutil.copytree(parser_asset._ROOT / source, root / source)
         (root / "contracts" / "__pycache__").mkdir(exist_ok=True)
         (root / "contracts" / "__pycache__" / f"{umask}.pyc").write_bytes(b"compiled here")
@@ -86,14 +101,16 @@ def test_every_builder_makes_the_same_bytes(
             patch.setattr(parser_asset, "_CACHE", root / "cache")
             sources = (root / "lambda" / "parser" / "telemetry_parser", root / "contracts")
             patch.setattr(parser_asset, "_SOURCES", sources)
+            hook = root / "lambda" / "provisioning_hook" / "provisioning_hook"
+            patch.setattr(parser_asset, "_HOOK", hook)
             before = os.umask(umask)
             try:
-                built.append(build(LAMBDA))
+                built.append((build(LAMBDA), build_hook()))
             finally:
                 os.umask(before)
-    first, second = built
-    assert first.read_bytes() == second.read_bytes()
-    with zipfile.ZipFile(first) as archive:
+    for first, second in zip(*built, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(built[0][0]) as archive:
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
         assert {info.date_time[0] for info in archive.infolist()} == {1980}
 

@@ -159,6 +159,12 @@ def test_every_contract_gets_its_own_pipeline(resources: Resources) -> None:
     assert sorted(notified) == ["raw/events/", "raw/telemetry/"]
 
 
+@pytest.mark.parametrize("region", ["mx-central-1", "eusc-de-east-1", "us-gov-west-1"])
+def test_a_region_that_the_cdk_does_not_know_can_be_deployed_to(region: str) -> None:
+    template = template_with({"region": region}, "telemetry")
+    template.resource_count_is("AWS::KinesisFirehose::DeliveryStream", 1)
+
+
 def test_more_channels_than_the_device_policy_holds_end_synthesis() -> None:
     with pytest.raises(ValueError, match="at most 2048 characters"):
         template_with({}, *(f"channel_{number}" for number in range(20)))
