@@ -36,6 +36,11 @@ def test_holds_the_parser_the_contracts_and_their_packages() -> None:
     assert "boto3" not in packages  # the Lambda runtime has it
 
 
+def test_holds_no_notes_of_the_installer_about_the_builder() -> None:
+    notes = {name for name in names_in(build(LAMBDA)) if name.endswith(("/RECORD", "/INSTALLER"))}
+    assert notes == set()
+
+
 def test_the_hooks_asset_holds_its_package_alone() -> None:
     assert names_in(build_hook()) == {
         "provisioning_hook/__init__.py",

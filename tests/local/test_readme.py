@@ -12,7 +12,12 @@ from tests.local.conftest import Lake
 README = (ROOT / "README.md").read_text()
 
 # These need an AWS account, or are this very test run. `local.deploy` runs the first two.
-ELSEWHERE = ("cdk bootstrap", "cdk deploy -c env=dev", "make demo", "source .venv/bin/activate")
+ELSEWHERE = (
+    *("cdk bootstrap", "cdk deploy -c env=dev", "make demo", "source .venv/bin/activate"),
+    "aws cloudformation update-termination-protection --no-enable-termination-protection "
+    "--stack-name telemetry-prod",
+    "aws cloudformation delete-stack --stack-name telemetry-prod",
+)
 # In the stack that the tests share: it is up, and stays.
 SHARED = ("python -m local up --detach", "python -m local down")
 
