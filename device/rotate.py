@@ -17,10 +17,9 @@ The credentials need what ``device.provision`` needs and, of ``iot:``, ``DetachP
 ``DetachThingPrincipal`` and ``DeleteCertificate``.
 """
 
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -30,10 +29,17 @@ from device import aws, cli, files, identity
 from device.delivery import mqtt
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Device, Identity
-from device.registry import certificates, ownership, proof, retirement
+from device.registry import certificates, journal, ownership, proof, retirement
 from device.registry.registration import ONCE
 
 _LINKED = (identity.KEY_FILE, identity.CERTIFICATE_FILE, identity.DEVICE_FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class RotationJournal:
+    """Of a rotation, from its first step to its last: which certificate is replaced."""
+
+    old_certificate_arn: str
 
 
 def rotate(
@@ -103,14 +109,11 @@ class _Rotation:
     def _old_arn(self, device: Device) -> str:
         """The certificate that is replaced, which the journal tells from the first step on."""
         path = self._folder / identity.ROTATION_FILE
-        try:
-            return str(json.loads(path.read_bytes())["old_certificate_arn"])
-        except FileNotFoundError:
-            content = {"old_certificate_arn": device.certificate_arn}
-            files.write_private(path, json.dumps(content).encode() + b"\n")
-            return device.certificate_arn
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise IdentityError(f"expected a journal of rotation, got {path}: {error}") from None
+        entry = journal.read(path, RotationJournal)
+        if entry is None:
+            entry = RotationJournal(device.certificate_arn)
+            journal.write(path, entry)
+        return entry.old_certificate_arn
 
     def _check_owner(self, device: Device, old_arn: str) -> None:
         """Check that thing and certificate are of this environment before changing them."""
@@ -140,8 +143,7 @@ class _Rotation:
             slot / certificates.JOURNAL_FILE
         ).exists():
             return identity.load(slot)
-        issued = certificates.issue(self._iot_once, slot, device.client_id)
-        self._report(f"certificate {issued.certificate_id}: issued, not active yet")
+        issued = certificates.issue(self._iot_once, slot, device.client_id, self._report)
         policy_name = names.policy_name(device.environment, device.thing_name, device.customer)
         self._iot.attach_policy(policyName=policy_name, target=issued.certificate_arn)
         self._iot.attach_thing_principal(
@@ -149,21 +151,18 @@ class _Rotation:
             principal=issued.certificate_arn,
             thingPrincipalType="EXCLUSIVE_THING",
         )
-        described = replace(
-            device,
-            certificate_id=issued.certificate_id,
-            certificate_arn=issued.certificate_arn,
+        return certificates.install(
+            self._iot,
+            slot,
+            replace(
+                device,
+                certificate_id=issued.certificate_id,
+                certificate_arn=issued.certificate_arn,
+            ),
+            certificate_pem=issued.certificate_pem,
+            ca_pem=(self._folder / identity.CA_FILE).read_bytes(),
+            report=self._report,
         )
-        for name, content in {
-            identity.CERTIFICATE_FILE: issued.certificate_pem.encode(),
-            identity.CA_FILE: (self._folder / identity.CA_FILE).read_bytes(),
-            identity.DEVICE_FILE: described.to_json(),
-        }.items():
-            files.write_private(slot / name, content)
-        self._iot.update_certificate(certificateId=issued.certificate_id, newStatus="ACTIVE")
-        files.remove(slot / certificates.JOURNAL_FILE)
-        self._report(f"certificate {issued.certificate_id}: active")
-        return identity.load(slot)
 
     def _prove(self, new: Identity) -> None:
         delivery = proof.prove(new)

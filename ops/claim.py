@@ -46,16 +46,15 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
     iot_once = environment.session.client("iot", config=ONCE)
     folder = _folder(environment)
     with files.working_in(folder, environment.root), aws.explained(environment.name):
-        if certificates.Journal.read(folder) is None:
+        if certificates.IssueJournal.read(folder) is None:
             if (folder / identity.DEVICE_FILE).exists():
                 existing = identity.load(folder)
                 ownership.check_identity(environment, folder, existing.device, names.CLAIM, None)
                 _check_active(iot, existing)
                 return existing
             identity.refuse_leftovers(folder)
-        issued = certificates.issue(iot_once, folder, names.claim_policy_name(environment.name))
-        report(f"certificate {issued.certificate_id}: issued, not active yet")
         policy = names.claim_policy_name(environment.name)
+        issued = certificates.issue(iot_once, folder, policy, report)
         with aws.part_of_stack(iot, environment.name, "policy", policy):
             iot.attach_policy(policyName=policy, target=issued.certificate_arn)
         device = Device(
@@ -66,16 +65,14 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
             certificate_id=issued.certificate_id,
             certificate_arn=issued.certificate_arn,
         )
-        for name, content in (
-            (identity.CERTIFICATE_FILE, issued.certificate_pem.encode()),
-            (identity.CA_FILE, broker.ca_pem),
-            (identity.DEVICE_FILE, device.to_json()),
-        ):
-            files.write_private(folder / name, content)
-        iot.update_certificate(certificateId=issued.certificate_id, newStatus="ACTIVE")
-        report(f"certificate {issued.certificate_id}: active")
-        files.remove(folder / certificates.JOURNAL_FILE)
-        return identity.load(folder)
+        return certificates.install(
+            iot,
+            folder,
+            device,
+            certificate_pem=issued.certificate_pem,
+            ca_pem=broker.ca_pem,
+            report=report,
+        )
 
 
 def revoke(

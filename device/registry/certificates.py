@@ -6,9 +6,8 @@ answer was lost is found again by its public key: however often an attempt is in
 is one certificate in the end. It stays INACTIVE until the caller puts it to use.
 """
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -27,6 +26,8 @@ from cryptography.x509.oid import NameOID
 
 from device import files, identity
 from device.errors import IdentityError
+from device.identity import Device, Identity
+from device.registry import journal
 
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
@@ -50,7 +51,7 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Journal:
+class IssueJournal:
     """How far an attempt has come.
 
     Attributes:
@@ -71,36 +72,20 @@ class Journal:
         Raises:
             IdentityError: It is not what ``write`` writes.
         """
-        path = folder / JOURNAL_FILE
-        try:
-            content = json.loads(path.read_bytes())
-            certificate = content["certificate"]
-            return cls(
-                started_at=datetime.fromisoformat(content["started_at"]),
-                certificate=None if certificate is None else Certificate(**certificate),
-                new_key=content.get("new_key", False),
-            )
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise IdentityError(
-                f"expected a journal of provisioning, got {path}: {error}"
-            ) from None
+        return journal.read(folder / JOURNAL_FILE, cls)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path) -> Self:
         """Make this what ``read`` returns, whatever happens next."""
-        content = {
-            "started_at": self.started_at.isoformat(),
-            "certificate": None if self.certificate is None else asdict(self.certificate),
-            "new_key": self.new_key,
-        }
-        files.write_private(folder / JOURNAL_FILE, json.dumps(content, indent=2).encode() + b"\n")
+        journal.write(folder / JOURNAL_FILE, self)
+        return self
 
 
-def issue(iot: "IoTClient", folder: Path, common_name: str) -> Certificate:
+def issue(
+    iot: "IoTClient", folder: Path, common_name: str, report: Callable[[str], None]
+) -> Certificate:
     """Return the certificate of the key in ``folder``, both made if they are not there yet.
 
-    Call it again after any interruption. Until the caller removes the journal, it returns the
+    Call it again after any interruption. Until ``install`` removes the journal, it returns the
     same certificate.
 
     Args:
@@ -108,36 +93,82 @@ def issue(iot: "IoTClient", folder: Path, common_name: str) -> Certificate:
             answer was lost makes a second certificate.
         folder: Holds ``private.key`` and the journal.
         common_name: Of the certificate's subject, for people only.
+        report: Called with a line of text.
 
     Raises:
         IdentityError: Journal or key is there but unreadable.
         botocore.exceptions.ClientError: AWS IoT refuses.
     """
-    key_path = folder / identity.KEY_FILE
-    journal = Journal.read(folder)
-    resumed = journal is not None and not journal.new_key
-    if journal is None or journal.new_key:
-        if journal is not None:
+    entry = IssueJournal.read(folder)
+    resumed = entry is not None and not entry.new_key
+    if entry is None or entry.new_key:
+        if entry is not None:
             identity.discard(folder)
-        journal = Journal(started_at=datetime.now(UTC))
-        journal.write(folder)
-    if journal.certificate is not None:
-        return journal.certificate
-    if not key_path.exists():
-        files.write_private(key_path, new_key())
-        resumed = False
-    certificate = _find_lost(iot, key_path, journal.started_at) if resumed else None
+        entry = IssueJournal(started_at=datetime.now(UTC)).write(folder)
+    certificate = entry.certificate
     if certificate is None:
-        answer = iot.create_certificate_from_csr(
-            certificateSigningRequest=signing_request(key_path, common_name), setAsActive=False
-        )
-        certificate = Certificate(
-            certificate_id=answer["certificateId"],
-            certificate_arn=answer["certificateArn"],
-            certificate_pem=answer["certificatePem"],
-        )
-    Journal(started_at=journal.started_at, certificate=certificate).write(folder)
+        key_path = folder / identity.KEY_FILE
+        if not key_path.exists():
+            files.write_private(key_path, new_key())
+            resumed = False
+        certificate = _find_lost(iot, key_path, entry.started_at) if resumed else None
+        if certificate is None:
+            certificate = _create(iot, key_path, common_name)
+        replace(entry, certificate=certificate).write(folder)
+    report(f"certificate {certificate.certificate_id}: issued, not active yet")
     return certificate
+
+
+def _create(iot: "IoTClient", key_path: Path, common_name: str) -> Certificate:
+    answer = iot.create_certificate_from_csr(
+        certificateSigningRequest=signing_request(key_path, common_name), setAsActive=False
+    )
+    return Certificate(
+        certificate_id=answer["certificateId"],
+        certificate_arn=answer["certificateArn"],
+        certificate_pem=answer["certificatePem"],
+    )
+
+
+def install(
+    iot: "IoTClient",
+    folder: Path,
+    device: Device,
+    *,
+    certificate_pem: str,
+    ca_pem: bytes,
+    report: Callable[[str], None],
+) -> Identity:
+    """Write the files of an attached certificate; if it is newly issued, activate it after that.
+
+    Returns:
+        The complete identity in ``folder``.
+
+    Raises:
+        IdentityError: The files cannot be written.
+        botocore.exceptions.ClientError: AWS IoT refuses.
+    """
+    write_files(folder, certificate_pem, ca_pem, report)
+    _write_changed(folder / identity.DEVICE_FILE, device.to_json(), report)  # completes it
+    if IssueJournal.read(folder) is not None:
+        iot.update_certificate(certificateId=device.certificate_id, newStatus="ACTIVE")
+        report(f"certificate {device.certificate_id}: active")
+        files.remove(folder / JOURNAL_FILE)
+    return identity.load(folder)
+
+
+def write_files(
+    folder: Path, certificate_pem: str, ca_pem: bytes, report: Callable[[str], None]
+) -> None:
+    """Write the certificate and the CA, where they differ from what is there."""
+    _write_changed(folder / identity.CERTIFICATE_FILE, certificate_pem.encode(), report)
+    _write_changed(folder / identity.CA_FILE, ca_pem, report)
+
+
+def _write_changed(path: Path, content: bytes, report: Callable[[str], None]) -> None:
+    if not path.exists() or path.read_bytes() != content:
+        files.write_private(path, content)
+        report(f"{path}: written")
 
 
 def new_key() -> bytes:

@@ -16,7 +16,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,14 +25,14 @@ from device import files, identity
 from device.delivery import mqtt
 from device.errors import ConnectionRefused, ExitStatus, IdentityError, RequestFailed
 from device.identity import Device, Identity
-from device.registry import certificates, proof
+from device.registry import certificates, journal, proof
 
 JOURNAL_FILE = "enrolment.json"
 """In the identity's folder from the first step of an enrolment to its last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Journal:
+class EnrolmentJournal:
     """How far an enrolment has come.
 
     Attributes:
@@ -54,19 +54,11 @@ class Journal:
         Raises:
             IdentityError: It is not what ``write`` writes.
         """
-        path = folder / JOURNAL_FILE
-        try:
-            return cls(**json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            raise IdentityError(f"expected a journal of enrolment, got {path}: {error}") from None
+        return journal.read(folder / JOURNAL_FILE, cls)
 
     def write(self, folder: Path) -> Self:
         """Make this what ``read`` returns, whatever happens next."""
-        files.write_private(
-            folder / JOURNAL_FILE, json.dumps(asdict(self), indent=2).encode() + b"\n"
-        )
+        journal.write(folder / JOURNAL_FILE, self)
         return self
 
 
@@ -129,8 +121,8 @@ class _Enrolment:
         self._key_path = folder / identity.KEY_FILE
 
     def run(self) -> Identity:
-        journal = Journal.read(self._folder)
-        if journal is None:
+        entry = EnrolmentJournal.read(self._folder)
+        if entry is None:
             if (self._folder / certificates.JOURNAL_FILE).exists():
                 raise IdentityError(
                     f"expected {self._folder} to be empty or complete, got a provisioning with AWS "
@@ -139,61 +131,62 @@ class _Enrolment:
             if (self._folder / identity.DEVICE_FILE).exists():
                 return identity.load(self._folder)
             identity.refuse_leftovers(self._folder)
-            journal = Journal().write(self._folder)
+            entry = EnrolmentJournal().write(self._folder)
         if not self._key_path.exists():
-            journal = Journal().write(self._folder)  # a certificate of another key is of no use
+            # A certificate of another key is of no use.
+            entry = EnrolmentJournal().write(self._folder)
             files.write_private(self._key_path, certificates.new_key())
-        own = self._registered_already(journal) if journal.asked else None
+        own = self._registered_already(entry) if entry.asked else None
         if own is None:
-            own = self._write_files(self._register(journal))
+            own = self._write_files(self._register(entry))
             self._prove(own)
         # With it, the identity is complete.
         files.write_private(self._folder / identity.DEVICE_FILE, own.device.to_json())
         files.remove(self._folder / JOURNAL_FILE)
         return identity.load(self._folder)
 
-    def _registered_already(self, journal: Journal) -> Identity | None:
+    def _registered_already(self, entry: EnrolmentJournal) -> Identity | None:
         """The identity, if it works though AWS IoT's answer has not come here."""
-        own = self._write_files(journal)
+        own = self._write_files(entry)
         try:
             proof.prove(own, attempts=1)
         except ConnectionRefused:
             return None
-        self._report(f"certificate {journal.certificate_id}: registered already")
+        self._report(f"certificate {entry.certificate_id}: registered already")
         return own
 
-    def _register(self, journal: Journal) -> Journal:
+    def _register(self, entry: EnrolmentJournal) -> EnrolmentJournal:
         client_id = names.claim_client_id(self._environment, secrets.token_hex(8))
         with mqtt.Connection(self._claim, client_id=client_id) as connection:
-            if journal.certificate_id is not None:
+            if entry.certificate_id is not None:
                 with contextlib.suppress(_TokenRefused):
-                    return self._ask(connection, journal)
+                    return self._ask(connection, entry)
             return self._ask(connection, self._sign(connection))
 
-    def _sign(self, connection: mqtt.Connection) -> Journal:
+    def _sign(self, connection: mqtt.Connection) -> EnrolmentJournal:
         request = {
             "certificateSigningRequest": certificates.signing_request(
                 self._key_path, self._thing_name
             )
         }
         answer = self._requested(connection, names.SIGN_TOPIC, request)
-        journal = Journal(
+        entry = EnrolmentJournal(
             certificate_id=_text(answer, "certificateId"),
             certificate_pem=_text(answer, "certificatePem"),
             ownership_token=_text(answer, "certificateOwnershipToken"),
         )
         if not certificates.certifies(
-            journal.certificate_pem, identity.public_key_of_key(self._key_path)
+            entry.certificate_pem, identity.public_key_of_key(self._key_path)
         ):
             raise RequestFailed("expected a certificate of the key made here, got another one")
-        journal.write(self._folder)
-        self._report(f"certificate {journal.certificate_id}: signed, not active yet")
-        return journal
+        entry.write(self._folder)
+        self._report(f"certificate {entry.certificate_id}: signed, not active yet")
+        return entry
 
-    def _ask(self, connection: mqtt.Connection, journal: Journal) -> Journal:
-        journal = replace(journal, asked=True).write(self._folder)
+    def _ask(self, connection: mqtt.Connection, entry: EnrolmentJournal) -> EnrolmentJournal:
+        entry = replace(entry, asked=True).write(self._folder)
         request = {
-            "certificateOwnershipToken": journal.ownership_token,
+            "certificateOwnershipToken": entry.ownership_token,
             "parameters": {names.THING_NAME_PARAMETER: self._thing_name},
         }
         topic = names.register_topic(self._environment)
@@ -204,7 +197,7 @@ class _Enrolment:
                 "provisioning template"
             )
         self._report(f"thing {self._thing_name}: registered with its certificate")
-        return journal
+        return entry
 
     def _requested(
         self, connection: mqtt.Connection, topic: str, request: dict[str, Any]
@@ -229,16 +222,12 @@ class _Enrolment:
             )
         raise RequestFailed(f"AWS IoT refuses a request to {topic}: {code}: {message}")
 
-    def _write_files(self, journal: Journal) -> Identity:
+    def _write_files(self, entry: EnrolmentJournal) -> Identity:
         """Write all but the description, and return the identity as it is going to be."""
-        for name, content in (
-            (identity.CERTIFICATE_FILE, journal.certificate_pem.encode()),
-            (identity.CA_FILE, self._claim.ca_path.read_bytes()),
-        ):
-            path = self._folder / name
-            if not path.exists() or path.read_bytes() != content:
-                files.write_private(path, content)
-        certificate_id = str(journal.certificate_id)
+        certificates.write_files(
+            self._folder, entry.certificate_pem, self._claim.ca_path.read_bytes(), lambda _: None
+        )
+        certificate_id = str(entry.certificate_id)
         owner = self._claim.device.certificate_arn.rpartition("/")[0]
         device = Device(
             environment=self._environment,

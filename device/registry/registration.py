@@ -24,7 +24,7 @@ from device import aws, files, identity
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Device, Identity
 from device.registry import certificates, customers, ownership
-from device.registry.certificates import Certificate, Journal
+from device.registry.certificates import Certificate, IssueJournal
 
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
@@ -129,21 +129,17 @@ class _Provisioning:
             self._check_unclaimed(principals or [])
             # Too long a policy is found out before anything is made.
             self._document(f"arn:aws:iot:{environment.region}:{environment.account}")
-            certificate = certificates.issue(self._iot_once, self._folder, self._name)
-            self._report(f"certificate {certificate.certificate_id}: issued, not active yet")
+            certificate = certificates.issue(self._iot_once, self._folder, self._name, self._report)
         self._register(certificate, principals)
-        self._write_files(certificate)
-        if Journal.read(self._folder) is not None:
-            self._iot.update_certificate(
-                certificateId=certificate.certificate_id, newStatus="ACTIVE"
-            )
-            self._report(f"certificate {certificate.certificate_id}: active")
-            files.remove(self._folder / certificates.JOURNAL_FILE)
-        return identity.load(self._folder)
+        made = self._install(certificate)
+        if made.key_path.stat().st_mode & 0o077:
+            made.key_path.chmod(0o600)
+            self._report(f"{made.key_path}: made private (mode 0600)")
+        return made
 
     def _existing(self) -> Certificate | None:
         """The certificate that an earlier run left, complete or not; None if one must be issued."""
-        journal = Journal.read(self._folder)
+        journal = IssueJournal.read(self._folder)
         if journal is not None:
             certificate = journal.certificate
             if certificate is None:
@@ -194,7 +190,7 @@ class _Provisioning:
 
     def _replace(self, known: Certificate, why: str) -> None:
         """Have a new certificate issued for a new key: the old key may be in the wrong hands."""
-        Journal(started_at=datetime.now(UTC), new_key=True).write(self._folder)
+        IssueJournal(started_at=datetime.now(UTC), new_key=True).write(self._folder)
         self._report(
             f"certificate {known.certificate_id}: {why}; a new key and certificate are made"
         )
@@ -283,7 +279,7 @@ class _Provisioning:
             self._environment.name, self._thing_name, self._customer, owner
         )
 
-    def _write_files(self, certificate: Certificate) -> None:
+    def _install(self, certificate: Certificate) -> Identity:
         device = Device(
             environment=self._environment.name,
             thing_name=self._thing_name,
@@ -293,17 +289,11 @@ class _Provisioning:
             certificate_arn=certificate.certificate_arn,
             customer=self._customer,
         )
-        wanted = {
-            identity.CERTIFICATE_FILE: certificate.certificate_pem.encode(),
-            identity.CA_FILE: self._broker.ca_pem,
-            identity.DEVICE_FILE: device.to_json(),  # last: with it, the identity is complete
-        }
-        for name, content in wanted.items():
-            path = self._folder / name
-            if not path.exists() or path.read_bytes() != content:
-                files.write_private(path, content)
-                self._report(f"{path}: written")
-        key_path = self._folder / identity.KEY_FILE
-        if key_path.stat().st_mode & 0o077:
-            key_path.chmod(0o600)
-            self._report(f"{key_path}: made private (mode 0600)")
+        return certificates.install(
+            self._iot,
+            self._folder,
+            device,
+            certificate_pem=certificate.certificate_pem,
+            ca_pem=self._broker.ca_pem,
+            report=self._report,
+        )
