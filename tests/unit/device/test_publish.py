@@ -140,7 +140,7 @@ def test_reports_what_does_not_fit_and_publishes_the_rest(command: Callable[...,
     assert summary(result)["published"] == summary(result)["acknowledged"] == 2
     assert summary(result)["invalid"] == 2
     assert sent_readings(broker) == [json.loads(GOOD)] * 2
-    assert "line 2: $.temperature" in result.stderr
+    assert "line 2: $.timestamp" in result.stderr
     assert "line 3: $: expected JSON" in result.stderr
 
 
