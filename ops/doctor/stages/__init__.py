@@ -30,7 +30,7 @@ def chosen(*, connect: bool, send: bool) -> tuple[Stage, ...]:
     found = tuple(stage for stage in STAGES if connect or stage is not broker.STAGE)
     if not send:
         return found
-    # Readings that wait or were rejected do not stop another one.
+    # Readings that wait or were rejected do not stop the probe.
     hops = [stage.name for stage in found if stage not in (spool.STAGE, readings.STAGE)]
     return (*found, probe.stage(tuple(hops)))
 

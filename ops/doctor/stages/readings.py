@@ -32,7 +32,6 @@ def rejected(context: Context) -> str:
         f"readings of this device were rejected, {reasons.total()} in the last 24 h and the "
         f"newest at {cli.utc(newest)}: {top}",
         f"send what contracts/{context.channel}.json allows",
-        blocks=False,
     )
 
 

@@ -24,7 +24,6 @@ def readings(context: Context) -> str:
             f"{refused}",
             f"run python -m device.publish --env {context.environment_name} --thing "
             f"{context.thing_name}{customer} --file /dev/null",  # nothing new, only what is there
-            blocks=False,
         )
     return "empty"
 

@@ -1,5 +1,7 @@
 """What doctor says about answers of AWS that no emulator gives."""
 
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -9,8 +11,10 @@ import pytest
 from botocore.stub import Stubber
 
 from device.aws import AwsEnvironment
+from device.errors import ExitStatus
 from ops.doctor import deployed
 from ops.doctor.context import Context
+from ops.doctor.examination import Check, Stage, examine
 from ops.doctor.findings import CheckOutcome
 from ops.doctor.stages import delivery, parser, parser_work, registration, rule, table
 from tests.unit.device.fakes import REGION
@@ -114,6 +118,37 @@ def test_events_that_wait_for_long_are_a_backlog(answers: Answers) -> None:
     assert "21 events in the queue" in found.detail
     cloudwatch_has(answers, 12)
     assert result(answers, parser_work.backlog).outcome is CheckOutcome.OK
+
+
+def action_failed(answers: Answers) -> Check:
+    cloudwatch_has(answers, 3)
+    return rule.failures
+
+
+def delivery_was_late(answers: Answers) -> Check:
+    cloudwatch_has(answers, 3600)
+    return delivery.freshness
+
+
+def object_was_given_up(answers: Answers) -> Check:
+    arn = json.dumps({"deadLetterTargetArn": "arn:aws:sqs:eu-central-1:123456789012:dead"})
+    vars(answers.deployed)["queue"] = {"RedrivePolicy": arn}
+    sqs = answers.stubbers["sqs"]
+    sqs.add_response("get_queue_url", {"QueueUrl": "https://sqs/dead"})
+    counts = {"Attributes": dict.fromkeys(deployed._COUNTS, "1")}
+    sqs.add_response("get_queue_attributes", counts)
+    return parser_work.dead_letters
+
+
+@pytest.mark.parametrize("fault", [action_failed, delivery_was_late, object_was_given_up])
+def test_what_went_wrong_earlier_does_not_stop_a_probe(
+    fault: Callable[[Answers], Check], answers: Answers
+) -> None:
+    stages = [
+        Stage("hop", ExitStatus.RULE, {"earlier": fault(answers)}),
+        Stage("probe", ExitStatus.PROBE, {"sent": lambda _: "sent"}, needs=("hop",)),
+    ]
+    assert [found.outcome for found in examine(answers, stages)] == ["failed", "ok"]
 
 
 @pytest.mark.parametrize("status", ["CREATING", "CREATING_FAILED", "DELETING", "DELETING_FAILED"])
