@@ -134,8 +134,9 @@ class AwsEnvironment:
         if status not in _READY:
             raise AwsError(
                 f"expected the stack {stack_name} in account {self.account}, {self.region}, "
-                f"got {status}; run {deploy_command(self.name)}",
+                f"got {status}",
                 ExitStatus.NO_STACK,
+                remedy=f"run {deploy_command(self.name)}",
             )
 
     def broker(self) -> Broker:
@@ -175,9 +176,9 @@ def part_of_stack(iot: "IoTClient", environment: str, kind: str, name: str) -> I
         yield
     except iot.exceptions.ResourceNotFoundException:
         raise AwsError(
-            f"expected the {kind} {name}, which the stack makes, got no such {kind}; "
-            f"run {deploy_command(environment)}",
+            f"expected the {kind} {name}, which the stack makes, got no such {kind}",
             ExitStatus.NO_STACK,
+            remedy=f"run {deploy_command(environment)}",
         ) from None
 
 
@@ -200,9 +201,9 @@ def session_for(environment: str, root: Path = PROJECT_ROOT) -> AwsEnvironment:
     expected = settings.get("account")
     if expected and expected != account:
         raise AwsError(
-            f"expected credentials of account {expected} for {environment}, got account {account}; "
-            "set AWS_PROFILE to a profile of the right one",
+            f"expected credentials of account {expected} for {environment}, got account {account}",
             ExitStatus.ENVIRONMENT,
+            remedy="set AWS_PROFILE to a profile of the right one",
         )
     return AwsEnvironment(environment, session, account, session.region_name, root)
 
@@ -241,9 +242,9 @@ def _session(environment: str, settings: dict[str, Any], root: Path) -> boto3.Se
     )
     if not session.region_name:
         raise AwsError(
-            f"expected a region for {environment}, got none; set "
-            f"context.environments.{environment}.region in cdk.json, or AWS_REGION",
+            f"expected a region for {environment}, got none",
             ExitStatus.ENVIRONMENT,
+            remedy=f"set context.environments.{environment}.region in cdk.json, or AWS_REGION",
         )
     return session
 
@@ -265,9 +266,9 @@ def explained(environment: str) -> Iterator[None]:
         yield
     except _CREDENTIAL_ERRORS as error:
         raise AwsError(
-            f"expected AWS credentials for {environment}, got: {_line(error)}; run aws sso login "
-            "or aws configure, or set AWS_PROFILE",
+            f"expected AWS credentials for {environment}, got: {_line(error)}",
             ExitStatus.CREDENTIALS,
+            remedy="run aws sso login or aws configure, or set AWS_PROFILE",
         ) from None
     except exceptions.ClientError as error:
         raise _explained_answer(environment, error) from None
@@ -282,24 +283,24 @@ def _explained_answer(environment: str, error: exceptions.ClientError) -> AwsErr
     message = error.response.get("Error", {}).get("Message", "") or code
     if code in _CLOCK_CODES or message.startswith(_CLOCK_MESSAGES):
         return AwsError(
-            f"expected this machine's clock to agree with AWS's, got {code}: {_line(message)}; "
-            "set the clock",
+            f"expected this machine's clock to agree with AWS's, got {code}: {_line(message)}",
             ExitStatus.ENVIRONMENT,
+            remedy="set the clock",
         )
     if code in _CREDENTIAL_CODES:
         remedy = (
             deploy_command(LOCAL) if environment == LOCAL else "aws sso login, or set AWS_PROFILE"
         )
         return AwsError(
-            f"expected valid AWS credentials for {environment}, got {code}: {_line(message)}; "
-            f"run {remedy}",
+            f"expected valid AWS credentials for {environment}, got {code}: {_line(message)}",
             ExitStatus.CREDENTIALS,
+            remedy=f"run {remedy}",
         )
     if code in _FORBIDDEN_CODES:
         return AwsError(
-            f"the AWS credentials do not permit {error.operation_name}: {_line(message)}; "
-            "run it with credentials that do, or have the permission granted",
+            f"the AWS credentials do not permit {error.operation_name}: {_line(message)}",
             ExitStatus.FORBIDDEN,
+            remedy="run it with credentials that do, or have the permission granted",
         )
     return AwsError(f"{error.operation_name} in {environment}: {code}: {_line(message)}")
 
@@ -310,7 +311,7 @@ def _unreachable(environment: str, error: Exception) -> AwsError:
         if environment == LOCAL
         else "check the network, and the region in cdk.json"
     )
-    return AwsError(f"AWS is out of reach: {_line(error)}; {remedy}", ExitStatus.UNREACHABLE)
+    return AwsError(f"AWS is out of reach: {_line(error)}", ExitStatus.UNREACHABLE, remedy=remedy)
 
 
 def _line(text: object) -> str:

@@ -62,12 +62,21 @@ class ExitStatus(IntEnum):
 
 
 class DeviceError(Exception):
-    """What went wrong and what to do; the command ends with ``status``."""
+    """What went wrong and what to do; the command ends with ``status``.
+
+    Attributes:
+        message: What was expected and what was found.
+        remedy: The command or sentence that fixes it; None if there is none to name.
+    """
 
     status = ExitStatus.SERVICE
 
-    def __init__(self, message: str, status: ExitStatus | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, status: ExitStatus | None = None, *, remedy: str | None = None
+    ) -> None:
+        super().__init__(message if remedy is None else f"{message}; {remedy}")
+        self.message = message
+        self.remedy = remedy
         if status is not None:
             self.status = status
 

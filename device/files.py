@@ -36,8 +36,9 @@ def _lock(descriptor: int, folder: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise IdentityError(
-            f"another device command is at work in {folder}; run this when it has ended",
+            f"another device command is at work in {folder}",
             ExitStatus.CONFLICT,
+            remedy="run this when it has ended",
         ) from None
 
 
@@ -97,9 +98,9 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise IdentityError(
-            f"cannot use {error.filename or path}: {error.strerror or error}; check its "
-            "permissions and the free space, then run this again",
+            f"cannot use {error.filename or path}: {error.strerror or error}",
             ExitStatus.FILE,
+            remedy="check its permissions and the free space, then run this again",
         ) from None
 
 

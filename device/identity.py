@@ -137,17 +137,20 @@ def load(folder: Path) -> Identity:
     """
     if not folder.is_dir():
         raise IdentityError(
-            f"expected an identity in {folder}, got no such folder; run {_provision(folder)}"
+            f"expected an identity in {folder}, got no such folder",
+            remedy=f"run {_provision(folder)}",
         )
     identity = Identity(folder, read_device(folder))
     for path in (identity.certificate_path, identity.key_path, identity.ca_path):
         if not path.is_file():
-            raise IdentityError(f"expected {path}, got no such file; {_again(identity.device)}")
+            raise IdentityError(
+                f"expected {path}, got no such file", remedy=_again(identity.device)
+            )
     if public_key_of_certificate(identity.certificate_path) != public_key_of_key(identity.key_path):
         raise IdentityError(
-            f"expected a pair, got a key and another key's certificate in {folder}; "
-            "restore them from where they were made, or move the folder away and "
-            f"{_again(identity.device)}"
+            f"expected a pair, got a key and another key's certificate in {folder}",
+            remedy="restore them from where they were made, or move the folder away and "
+            f"{_again(identity.device)}",
         )
     return identity
 
@@ -178,18 +181,19 @@ def read_device(folder: Path) -> Device:
         device = Device(**content)
     except FileNotFoundError:
         raise IdentityError(
-            f"expected {path}, got no such file: provisioning has not completed; "
-            f"run {_provision(folder)} again"
+            f"expected {path}, got no such file: provisioning has not completed",
+            remedy=f"run {_provision(folder)} again",
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise IdentityError(
-            f"expected a device's description, got {path}: {error}; {_restore(path)}"
+            f"expected a device's description, got {path}: {error}", remedy=_restore(path)
         ) from None
     for name, kind in get_type_hints(Device).items():
         if type(getattr(device, name)) not in (get_args(kind) or (kind,)):
             raise IdentityError(
                 f"expected {name} to be {getattr(kind, '__name__', kind)}, "
-                f"got {getattr(device, name)!r} in {path}; {_restore(path)}"
+                f"got {getattr(device, name)!r} in {path}",
+                remedy=_restore(path),
             )
     return device
 
@@ -226,8 +230,8 @@ def refuse_leftovers(folder: Path) -> None:
     """
     if any((folder / name).exists() for name in (KEY_FILE, CERTIFICATE_FILE, CA_FILE)):
         raise IdentityError(
-            f"expected {folder} to be empty or complete, got files without {DEVICE_FILE}; "
-            "move the folder away and run this again"
+            f"expected {folder} to be empty or complete, got files without {DEVICE_FILE}",
+            remedy="move the folder away and run this again",
         )
 
 
@@ -241,7 +245,7 @@ def public_key_of_certificate(path: Path) -> bytes:
         return public_key_of_pem(path.read_text("ascii"))
     except (OSError, ValueError):
         raise IdentityError(
-            f"expected a PEM certificate in {path}; run {_provision(path.parent)} again"
+            f"expected a PEM certificate in {path}", remedy=f"run {_provision(path.parent)} again"
         ) from None
 
 
@@ -265,6 +269,6 @@ def public_key_of_key(path: Path) -> bytes:
         public_key = load_private_key(path.read_bytes(), password=None).public_key()
     except (OSError, ValueError, TypeError):
         raise IdentityError(
-            f"expected an unencrypted PEM private key in {path}; {_restore(path)}"
+            f"expected an unencrypted PEM private key in {path}", remedy=_restore(path)
         ) from None
     return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

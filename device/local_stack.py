@@ -59,5 +59,5 @@ def broker(root: Path) -> tuple[str, int, bytes]:
 
 def _not_running() -> AwsError:
     return AwsError(
-        "the local stack is not running; run python -m local up", ExitStatus.UNREACHABLE
+        "the local stack is not running", ExitStatus.UNREACHABLE, remedy="run python -m local up"
     )

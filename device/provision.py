@@ -127,8 +127,9 @@ def _provision_table(environment: str, table: TextIO) -> None:
     if bad:
         raise DeviceError(
             f"expected a thing name on every line, got {cli.counted(len(bad), 'bad line')}; "
-            "nothing was provisioned; correct the file and run this again",
+            "nothing was provisioned",
             ExitStatus.USAGE,
+            remedy="correct the file and run this again",
         )
     if not things:
         cli.say(f"{table.name} names no thing; nothing to do")
@@ -152,9 +153,9 @@ def _provision_table(environment: str, table: TextIO) -> None:
             progress.show(done, f"{done} of {total}, {len(failures)} failed")
     if failures:
         raise DeviceError(
-            f"{len(failures)} of {total} failed; resolve the errors above and run this again: it "
-            "completes what is missing",
+            f"{len(failures)} of {total} failed",
             failures[0].status,
+            remedy="resolve the errors above and run this again: it completes what is missing",
         )
 
 

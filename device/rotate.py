@@ -88,8 +88,8 @@ class _Rotation:
     def run(self) -> Identity:
         if (self._folder / certificates.JOURNAL_FILE).exists():
             raise IdentityError(
-                f"expected a complete identity in {self._folder}, got an interrupted "
-                "provisioning; run python -m device.provision again"
+                f"expected a complete identity in {self._folder}, got an interrupted provisioning",
+                remedy="run python -m device.provision again",
             )
         device = identity.load(self._folder).device
         old_arn = self._old_arn(device)
@@ -124,8 +124,9 @@ class _Rotation:
             )
         except self._iot.exceptions.ResourceNotFoundException:
             raise AwsError(
-                f"no thing named {thing_name} in environment {environment}; run {device.command}",
+                f"no thing named {thing_name} in environment {environment}",
                 ExitStatus.CONFLICT,
+                remedy=f"run {device.command}",
             ) from None
         ownership.check_thing(self._iot, environment, thing_name, principals)
         ownership.check_certificate(self._iot, environment, old_arn)
@@ -169,9 +170,9 @@ class _Rotation:
         if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
             raise AwsError(
                 f"expected the broker to take a message to {new.device.proof_topic} with the new "
-                f"certificate, got: {delivery.reason}; the old one stays in use; run "
-                f"{aws.deploy_command(self._environment.name)}, then this again",
+                f"certificate, got: {delivery.reason}; the old one stays in use",
                 ExitStatus.REFUSED,
+                remedy=f"run {aws.deploy_command(self._environment.name)}, then this again",
             )
         self._report(f"certificate {new.device.certificate_id}: connected and published")
 

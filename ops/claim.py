@@ -112,9 +112,10 @@ def _check_active(iot: "IoTClient", claim: Identity) -> None:
         status = "DELETED"
     if status != "ACTIVE":
         raise AwsError(
-            f"expected claim certificate {certificate_id} to be ACTIVE, got {status}; run "
-            f"python -m ops.claim --env {claim.device.environment} --revoke, then this again",
+            f"expected claim certificate {certificate_id} to be ACTIVE, got {status}",
             ExitStatus.CONFLICT,
+            remedy=f"run python -m ops.claim --env {claim.device.environment} --revoke, then "
+            "this again",
         )
 
 

@@ -85,9 +85,9 @@ def entries(environment: aws.AwsEnvironment) -> list[Entry]:
             carriers = dict.fromkeys(_targets(iot, policy))
         except iot.exceptions.ResourceNotFoundException:
             raise AwsError(
-                f"expected the thing group {group} and the policy {policy}, got none such; run "
-                f"{aws.deploy_command(environment.name)}",
+                f"expected the thing group {group} and the policy {policy}, got none such",
                 ExitStatus.NO_STACK,
+                remedy=f"run {aws.deploy_command(environment.name)}",
             ) from None
         customers_policies = list(customers.policies(iot, environment.name))
         targets = threads.map(

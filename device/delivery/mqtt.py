@@ -248,8 +248,8 @@ class Connection:
             )
         except (AwsCrtError, RuntimeError) as error:
             raise IdentityError(
-                f"expected files that TLS can use in {identity.folder}, got: {error}; "
-                f"{_provision(identity)}"
+                f"expected files that TLS can use in {identity.folder}, got: {error}",
+                remedy=_provision(identity),
             ) from None
 
     def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
@@ -381,7 +381,8 @@ class Connection:
             self._fail(
                 ConnectionRefused(
                     f"the broker refused client id {self._client_id}: "
-                    f"{_reason(code, _CONNECT_REASONS)}; {_provision(self._identity)}"
+                    f"{_reason(code, _CONNECT_REASONS)}",
+                    remedy=_provision(self._identity),
                 )
             )
         elif not self._connected:
@@ -391,7 +392,8 @@ class Connection:
             self._fail(
                 Unreachable(
                     f"the connection was lost for more than {_RECONNECT_SECONDS:.0f} s: "
-                    f"{data.exception.message}; check the network and firewalls"
+                    f"{data.exception.message}",
+                    remedy="check the network and firewalls",
                 )
             )
 
@@ -412,7 +414,8 @@ class Connection:
             self._fail(
                 ConnectionDropped(
                     f"the broker ended the connection {self._drops} times without an "
-                    "acknowledgement of what was sent; does the device's policy allow the topic?"
+                    "acknowledgement of what was sent",
+                    remedy="does the device's policy allow the topic?",
                 )
             )
 
@@ -449,22 +452,26 @@ def _diagnosed(identity: Identity, symptom: str) -> ConnectionFailed:
         _handshake(identity)
     except ssl.SSLCertVerificationError as error:
         return ConnectionRefused(
-            f"the broker at {address} is not one that {identity.ca_path} vouches for "
-            f"({error}); is it the right broker, and this machine's clock right? "
-            f"{_provision(identity)}"
+            f"the broker at {address} is not one that {identity.ca_path} vouches for ({error})",
+            remedy="is it the right broker, and this machine's clock right? "
+            f"{_provision(identity)}",
         )
     except ssl.SSLEOFError:
-        return Unreachable(f"{address} ends connections before TLS is set up; {status}")
+        return Unreachable(f"{address} ends connections before TLS is set up", remedy=status)
     except ssl.SSLError as error:
         return ConnectionRefused(
             f"TLS with {address} failed ({error}): the broker does not take the "
-            f"certificate, or it is not an MQTT broker; {_provision(identity)}"
+            f"certificate, or it is not an MQTT broker",
+            remedy=_provision(identity),
         )
     except OSError as error:
-        return Unreachable(f"nothing answers at {address} ({error.strerror or error}); {status}")
+        return Unreachable(
+            f"nothing answers at {address} ({error.strerror or error})", remedy=status
+        )
     return ConnectionDropped(
         f"the broker at {address} ended the connection without a word ({symptom}): the certificate "
-        f"{device.certificate_id} is not active, or not known there; {_provision(identity)}"
+        f"{device.certificate_id} is not active, or not known there",
+        remedy=_provision(identity),
     )
 
 

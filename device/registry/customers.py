@@ -70,8 +70,9 @@ def policy_document(environment: str, thing_name: str, customer: str, owner: str
     if len(text) > names.MAX_POLICY_CHARACTERS:
         raise AwsError(
             f"expected a policy of at most {names.MAX_POLICY_CHARACTERS} characters, got "
-            f"{len(text)} with {len(contracts.channels())} channels; shorten the names",
+            f"{len(text)} with {len(contracts.channels())} channels",
             ExitStatus.USAGE,
+            remedy="shorten the names",
         )
     return text
 
@@ -141,8 +142,9 @@ def delete_policy(iot: "IoTClient", policy_name: str, report: Callable[[str], No
         return
     raise AwsError(
         f"policy {policy_name} cannot be deleted yet: AWS IoT keeps one for up to five minutes "
-        "after it was detached; run this again then",
+        "after it was detached",
         ExitStatus.CONFLICT,
+        remedy="run this again then",
     )
 
 

@@ -74,8 +74,9 @@ def load_claim(environment: str, folder: Path) -> Identity:
     """
     if not folder.is_dir():
         raise IdentityError(
-            f"expected a claim certificate in {folder}, got no such folder; have the operator run "
-            f"python -m ops.claim --env {environment}, and copy what it makes here"
+            f"expected a claim certificate in {folder}, got no such folder",
+            remedy="have the operator run "
+            f"python -m ops.claim --env {environment}, and copy what it makes here",
         )
     claim = identity.load(folder)
     if (claim.device.environment, claim.device.thing_name) != (environment, names.CLAIM):
@@ -126,7 +127,8 @@ class _Enrolment:
             if (self._folder / certificates.JOURNAL_FILE).exists():
                 raise IdentityError(
                     f"expected {self._folder} to be empty or complete, got a provisioning with AWS "
-                    "credentials that was interrupted; run this again without --claim"
+                    "credentials that was interrupted",
+                    remedy="run this again without --claim",
                 )
             if (self._folder / identity.DEVICE_FILE).exists():
                 return identity.load(self._folder)
@@ -193,8 +195,8 @@ class _Enrolment:
         named = _text(self._requested(connection, topic, request), "thingName")
         if named != self._thing_name:
             raise RequestFailed(
-                f"expected to be registered as {self._thing_name}, got {named!r}; look at the "
-                "provisioning template"
+                f"expected to be registered as {self._thing_name}, got {named!r}",
+                remedy="look at the provisioning template",
             )
         self._report(f"thing {self._thing_name}: registered with its certificate")
         return entry
@@ -215,10 +217,11 @@ class _Enrolment:
         if code == "AccessDenied":
             raise RequestFailed(
                 f"AWS IoT does not register {self._thing_name} by claim ({message}): a device "
-                "has this name already, or it is none for a thing; take another name, or have the "
+                "has this name already, or it is none for a thing",
+                ExitStatus.CONFLICT,
+                remedy="take another name, or have the "
                 f"operator run python -m ops.revoke --env {self._environment} "
                 f"{self._thing_name} --delete",
-                ExitStatus.CONFLICT,
             )
         raise RequestFailed(f"AWS IoT refuses a request to {topic}: {code}: {message}")
 
@@ -244,7 +247,8 @@ class _Enrolment:
         if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
             raise RequestFailed(
                 f"expected the broker to take a message to {own.device.proof_topic}, got: "
-                f"{delivery.reason}; run this again"
+                f"{delivery.reason}",
+                remedy="run this again",
             )
         self._report(f"certificate {own.device.certificate_id}: connected and published")
 

@@ -190,7 +190,7 @@ def _status(iot: "IoTClient", arn: str) -> str | None:
 
 def _no_such_thing(environment: str, thing_name: str) -> AwsError:
     return AwsError(
-        f"no thing named {thing_name} in environment {environment}; run "
-        f"python -m ops.list --env {environment}",
+        f"no thing named {thing_name} in environment {environment}",
         ExitStatus.CONFLICT,
+        remedy=f"run python -m ops.list --env {environment}",
     )

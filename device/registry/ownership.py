@@ -50,8 +50,8 @@ def check_identity(
         raise IdentityError(
             f"expected the identity of {names.client_id(thing_name, customer)} in environment "
             f"{environment.name}, got that of {device.client_id} in environment "
-            f"{device.environment} in {folder}; move the folder to "
-            f"certs/{device.environment}/{device.client_id}"
+            f"{device.environment} in {folder}",
+            remedy=f"move the folder to certs/{device.environment}/{device.client_id}",
         )
     check_account(environment, folder, device.certificate_arn)
 
@@ -67,9 +67,9 @@ def check_account(environment: AwsEnvironment, folder: Path, certificate_arn: st
     if found != expected:
         raise AwsError(
             f"expected an identity of account {expected[1]}, {expected[0]}, got one of "
-            f"{' '.join(reversed(found))} in {folder}; use that account's credentials, "
-            "or move the folder away and run this again",
+            f"{' '.join(reversed(found))} in {folder}",
             ExitStatus.CONFLICT,
+            remedy="use that account's credentials, or move the folder away and run this again",
         )
 
 
@@ -116,6 +116,7 @@ def elsewhere(environment: str, what: str, owners: Iterable[str], sign: str) -> 
     named = " and ".join(sorted(owners))
     return AwsError(
         f"expected {what} to belong to environment {environment}, got one of {named} (by its "
-        f"{sign}); run this with --env {min(owners)}, or use another name",
+        f"{sign})",
         ExitStatus.CONFLICT,
+        remedy=f"run this with --env {min(owners)}, or use another name",
     )

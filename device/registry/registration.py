@@ -175,10 +175,11 @@ class _Provisioning:
         if description["status"] != "ACTIVE" and not unfinished:
             raise AwsError(
                 f"expected certificate {known.certificate_id} of {self._name} to be ACTIVE, "
-                f"got {description['status']}: someone has deactivated it; if that was a mistake, "
+                f"got {description['status']}: someone has deactivated it",
+                ExitStatus.CONFLICT,
+                remedy="if that was a mistake, "
                 "run aws iot update-certificate --new-status ACTIVE --certificate-id "
                 f"{known.certificate_id}",
-                ExitStatus.CONFLICT,
             )
         if not unfinished:
             self._check_key()
@@ -199,8 +200,9 @@ class _Provisioning:
         if not (self._folder / identity.KEY_FILE).exists():
             options = identity.options(self._environment.name, self._thing_name, self._customer)
             raise IdentityError(
-                f"expected {self._folder / identity.KEY_FILE}, got no such file; restore it, or "
-                f"run python -m ops.revoke {options} --delete, then this again"
+                f"expected {self._folder / identity.KEY_FILE}, got no such file",
+                remedy=f"restore it, or run python -m ops.revoke {options} --delete, then this "
+                "again",
             )
 
     def _principals(self) -> list[str] | None:
@@ -221,9 +223,10 @@ class _Provisioning:
             options = identity.options(self._environment.name, self._thing_name, self._customer)
             raise AwsError(
                 f"expected {self._what} to have no certificate, got {held}, whose key "
-                f"is not in {self._folder}; copy the identity from the machine that has it, take "
-                f"another name, or run python -m ops.revoke {options}, then this again",
+                f"is not in {self._folder}",
                 ExitStatus.CONFLICT,
+                remedy="copy the identity from the machine that has it, take "
+                f"another name, or run python -m ops.revoke {options}, then this again",
             )
 
     def _alike(self, principals: list[str]) -> list[str]:

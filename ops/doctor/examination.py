@@ -62,10 +62,8 @@ def _run(context: Context, stage: str, name: str, check: Check) -> tuple[Finding
     except DeviceError as error:
         if error.status is ExitStatus.FORBIDDEN:
             return Finding(stage, name, CheckOutcome.SKIPPED, str(error)), False
-        # The form of our errors: "expected …, got …; run …".
-        seen, _, remedy = str(error).partition("; ")
-        remedy = remedy or "fix that, and run this again"
-        return Finding(stage, name, CheckOutcome.FAILED, seen, remedy), True
+        remedy = error.remedy or "fix that, and run this again"
+        return Finding(stage, name, CheckOutcome.FAILED, error.message, remedy), True
     except Exception as defect:  # the other checks can still tell something
         seen = f"the check itself failed, on what it did not expect: {defect!r}"
         return Finding(stage, name, CheckOutcome.SKIPPED, seen), False

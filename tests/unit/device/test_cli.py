@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from device.errors import DeviceError
+
 ROOT = Path(__file__).resolve().parents[3]
 
 # A command that reports ten lines on each stream and then does something that can be seen.
@@ -85,3 +87,10 @@ def test_ctrl_c_while_a_command_is_imported_shows_no_traceback(module: str) -> N
         assert b"Traceback" not in error, error[-2000:]
         statuses.append(process.returncode)
     assert 130 in statuses
+
+
+def test_an_error_is_its_message_and_then_its_remedy() -> None:
+    error = DeviceError("expected a key, got none; really", remedy="run this again")
+    assert str(error) == "expected a key, got none; really; run this again"
+    assert (error.message, error.remedy) == ("expected a key, got none; really", "run this again")
+    assert (str(DeviceError("no")), DeviceError("no").remedy) == ("no", None)

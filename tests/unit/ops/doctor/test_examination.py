@@ -62,7 +62,7 @@ def test_a_missing_permission_is_a_reason_to_skip() -> None:
 
 def test_our_own_errors_come_with_their_remedy() -> None:
     def refused(_: Context) -> str:
-        raise AwsError("expected one thing, got another; run that")
+        raise AwsError("expected one thing, got another", remedy="run that")
 
     (finding,) = examined(Stage("one", ExitStatus.RULE, {"a": refused}))
     assert (finding.detail, finding.remedy) == ("expected one thing, got another", "run that")

@@ -107,7 +107,7 @@ def leave_in_spool(context: Context, readings: int) -> None:
 @pytest.fixture
 def connection(monkeypatch: pytest.MonkeyPatch) -> Mock:
     """Counts the connections that are tried."""
-    tried = Mock(side_effect=Unreachable("no broker here; start one"))
+    tried = Mock(side_effect=Unreachable("no broker here", remedy="start one"))
     monkeypatch.setattr(mqtt, "Connection", tried)
     return tried
 
