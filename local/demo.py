@@ -59,7 +59,7 @@ class Figures:
         published: Messages that the broker acknowledged.
         refused: Messages that the broker refused: the impostor's.
         unknown: Messages without an answer.
-        readings_good: Readings sent that fit the contract.
+        good: Acknowledged readings that fit the contract, by the way in which they were sent.
         readings_bad: Readings sent that do not; a message that is not readings counts as one.
         raw_objects: Objects in the raw bucket with messages of this run.
         raw_messages: Messages in them.
@@ -73,7 +73,7 @@ class Figures:
     published: int = 0
     refused: int = 0
     unknown: int = 0
-    readings_good: int = 0
+    good: Counter[str] = field(default_factory=Counter)
     readings_bad: int = 0
     raw_objects: int = 0
     raw_messages: int = 0
@@ -82,6 +82,11 @@ class Figures:
     reasons: Counter[str] = field(default_factory=Counter)
     athena_rows: int = 0
     seconds: float = 0.0
+
+    @property
+    def readings_good(self) -> int:
+        """Acknowledged readings that fit the contract."""
+        return self.good.total()
 
     def sums(self) -> dict[str, bool]:
         """What must hold, and whether it does."""
@@ -154,14 +159,14 @@ def _publish(identities: list[Identity], figures: Figures, progress: stack.Progr
         Simulator(contract, seed=seed, clock=time.time) for seed, _ in enumerate(identities)
     ]
     with progress(
-        f"{len(sensors)} sensors publish {_READINGS_PER_SENSOR} readings each, one a message"
+        f"{len(sensors)} sensors publish {_READINGS_PER_SENSOR} readings each, one per message"
     ):
         for identity, simulator in zip(sensors, simulators, strict=False):
             singles = [
                 Message(_json(simulator.reading()), good=1, bad=0)
                 for _ in range(_READINGS_PER_SENSOR)
             ]
-            _send(identity, singles, figures)
+            _send(identity, singles, figures, "sent one per message")
     with progress(f"a gateway packs {_READINGS_PER_PACK} readings into each message, with gzip"):
         packs = [
             Message(
@@ -171,12 +176,17 @@ def _publish(identities: list[Identity], figures: Figures, progress: stack.Progr
             )
             for _ in range(_PACKED_MESSAGES)
         ]
-        _send(gateway, packs, figures)
+        _send(gateway, packs, figures, "packed")
     with progress("a broken device sends what no contract allows"):
-        _send(sensors[0], list(_bad_messages(simulators[0].reading)), figures)
+        _send(
+            sensors[0],
+            list(_bad_messages(simulators[0].reading)),
+            figures,
+            "packed beside a bad one",
+        )
     with progress("an impostor publishes to another device's topic"):
         forged = [Message(_json(simulators[0].reading()), good=1, bad=0)]
-        _send(gateway, forged, figures, thing_name=sensors[0].device.thing_name)
+        _send(gateway, forged, figures, "forged", thing_name=sensors[0].device.thing_name)
 
 
 def _bad_messages(reading: Callable[[], dict[str, Any]]) -> Iterator[Message]:
@@ -193,7 +203,12 @@ def _bad_messages(reading: Callable[[], dict[str, Any]]) -> Iterator[Message]:
 
 
 def _send(
-    identity: Identity, messages: list[Message], figures: Figures, *, thing_name: str | None = None
+    identity: Identity,
+    messages: list[Message],
+    figures: Figures,
+    kind: str,
+    *,
+    thing_name: str | None = None,
 ) -> None:
     device = identity.device
     topic = names.basic_ingest_topic(ENVIRONMENT, thing_name or device.thing_name, CHANNEL)
@@ -203,7 +218,7 @@ def _send(
     for message, outcome in zip(messages, outcomes, strict=True):
         if outcome is mqtt.Outcome.ACKNOWLEDGED:
             figures.published += 1
-            figures.readings_good += message.good
+            figures.good[kind] += message.good
             figures.readings_bad += message.bad
         elif outcome is mqtt.Outcome.REFUSED:
             figures.refused += 1
@@ -220,12 +235,7 @@ class _Lake:
 
     def __init__(self, environment: aws.AwsEnvironment, things: list[str]) -> None:
         self._s3: S3Client = environment.session.client("s3")
-        stacks = environment.session.client("cloudformation").describe_stacks(
-            StackName=names.stack_name(ENVIRONMENT)
-        )["Stacks"]
-        self._buckets = {
-            output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]
-        }
+        self._buckets = stack.outputs(environment.session)
         self._things = set(things)
         self._objects: dict[str, bytes] = {}
 
@@ -335,7 +345,8 @@ def _show(console: Console, figures: Figures, sql: str, answer: Answer) -> None:
         "rule → Firehose → raw bucket",
         f"{figures.raw_messages} messages, objects: {figures.raw_objects}",
     )
-    hops.add_row("parser → parsed/", f"{figures.readings_parsed} rows of Parquet")
+    ways = " + ".join(f"{count} {kind}" for kind, count in figures.good.items() if count)
+    hops.add_row("parser → parsed/", f"{figures.readings_parsed} rows of Parquet = {ways}")
     hops.add_row("parser → rejected/", f"{figures.readings_rejected} readings set aside, because")
     for reason, count in figures.reasons.most_common():
         hops.add_row("", f"  {count} x {reason}")

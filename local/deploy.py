@@ -1,14 +1,13 @@
 """Deploy the stack into the emulator, with the CDK's own command line."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from local.emulator import ACCOUNT, REGION, client_environment
-from local.state import ENVIRONMENT, HOME, LOGS, MARKER, ROLE, ROOT, LocalError
+from local.emulator import ACCOUNT, REGION, client_variables
+from local.state import ENVIRONMENT, HOME, LOGS, ROOT, LocalError, environment
 
 _ASSEMBLY = HOME / "cdk.out"
 _SOURCES = (
@@ -38,15 +37,13 @@ def synthesize() -> None:
     Raises:
         LocalError: With the end of what the CDK said.
     """
-    # What an interrupted run left there, the CDK would take for complete.
+    # The CDK would take what an interrupted run left there for complete.
     shutil.rmtree(_ASSEMBLY, ignore_errors=True)
+    # cdk.json has the app: "python app.py", the first python of the PATH.
     _cdk(
         "synth",
-        [
-            *("--quiet", "--app", f"{sys.executable} app.py", "--output", str(_ASSEMBLY)),
-            *("-c", f"env={ENVIRONMENT}"),
-        ],
-        dict(os.environ),
+        ["--quiet", "--output", str(_ASSEMBLY), "-c", f"env={ENVIRONMENT}"],
+        {},
         _SYNTH_SECONDS,
     )
 
@@ -54,7 +51,7 @@ def synthesize() -> None:
 def bootstrap() -> None:
     """Make the bucket and the roles that the CDK deploys with."""
     target = f"aws://{ACCOUNT}/{REGION}"
-    _cdk("bootstrap", ["--app", "", target], client_environment(), _DEPLOY_SECONDS)
+    _cdk("bootstrap", ["--app", "", target], client_variables(), _DEPLOY_SECONDS)
 
 
 def deploy() -> None:
@@ -69,19 +66,14 @@ def deploy() -> None:
             *("--app", str(_ASSEMBLY), "--method", "direct", "--require-approval", "never"),
             *("--progress", "events"),
         ],
-        client_environment(),
+        client_variables(),
         _DEPLOY_SECONDS,
     )
 
 
-def _cdk(command: str, arguments: list[str], environment: dict[str, str], seconds: int) -> None:
-    binaries = Path(sys.executable).parent
-    if not (binaries / "cdk").exists():
+def _cdk(command: str, arguments: list[str], variables: dict[str, str], seconds: int) -> None:
+    if not (Path(sys.executable).parent / "cdk").exists():
         raise LocalError("the CDK's command line is not installed; run make setup")
-    environment["PATH"] = f"{binaries}{os.pathsep}{environment.get('PATH', '')}"
-    # So that it is found and stopped, should this process be killed.
-    environment |= {MARKER: str(HOME), ROLE: "cdk"}
-    environment["CDK_DISABLE_CLI_TELEMETRY"] = "true"
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"cdk-{command}.log"
     with log.open("wb") as output:
@@ -89,7 +81,7 @@ def _cdk(command: str, arguments: list[str], environment: dict[str, str], second
             status = subprocess.run(
                 ["cdk", command, "--no-notices", *arguments],
                 cwd=ROOT,
-                env=environment,
+                env=environment("cdk", CDK_DISABLE_CLI_TELEMETRY="true", **variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -99,6 +91,16 @@ def _cdk(command: str, arguments: list[str], environment: dict[str, str], second
         except subprocess.TimeoutExpired:
             status = -1
     if status != 0:
-        why = f"took over {seconds} s" if status == -1 else f"failed with status {status}"
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise LocalError(f"cdk {command} {why}; see {log.relative_to(ROOT)}, which ends:\n{tail}")
+        raise LocalError(_explained(command, status, seconds, log))
+
+
+def _explained(command: str, status: int, seconds: int, log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    where = f"all of cdk {command}'s output is in {log.relative_to(HOME.parent)}"
+    # What app.py says of a wrong contract or configuration is enough.
+    ours = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if ours:
+        return f"{ours[-1]} ({where})"
+    why = f"took over {seconds} s" if status == -1 else f"failed with status {status}"
+    tail = "\n".join(lines[-15:])
+    return f"cdk {command} {why}; {where}, which ends:\n{tail}"

@@ -1,29 +1,34 @@
-"""The emulator's process: its ports, its certificate authority, and its credentials.
+"""Start the emulator: its ports, its certificate authority and its credentials.
 
-AWS APIs are served over TLS on 127.0.0.1 only. The MQTT listener of the emulator is bound to
-every interface, whatever it is told; policies are enforced there as they are in AWS.
+All three are made once and kept with the emulator's data, so that identities stay valid. AWS APIs
+are served over TLS on 127.0.0.1 only. The MQTT listener of the emulator is bound to every
+interface, which it offers no way to change; policies are enforced there as they are in AWS.
 """
 
 import contextlib
 import json
-import os
 import secrets
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 import trustme
 
+from local.emulator_state import SAVE_PATH
 from local.state import (
     AWS_CONFIG,
+    DATA,
     ENVIRONMENT,
     HOME,
     LOGS,
     MQTT,
-    ROOT,
     TLS,
     LocalError,
     spawn,
@@ -35,55 +40,125 @@ ACCOUNT = "000000000000"
 
 _GATEWAY_PORT = 4566
 _MQTT_PORT = 8883
+_KEY = "local"
+_EVERY_INTERFACE = "0.0.0.0"  # noqa: S104  # as the emulator binds; only tried out here
+_SETTINGS = DATA / "emulator.json"
 _CA = TLS / "ca.pem"
 _MQTT_CA = TLS / "mqtt-ca.pem"
+_LOG = LOGS.relative_to(HOME.parent) / "emulator.log"
 _START_SECONDS = 60
 
 
-def start() -> tuple[str, int]:
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the emulator keeps for as long as its data.
+
+    Attributes:
+        gateway_port: Of the AWS APIs.
+        mqtt_port: MQTT over mutual TLS.
+        secret: The secret access key of ``_KEY``, which is allowed everything.
+    """
+
+    gateway_port: int
+    mqtt_port: int
+    secret: str
+
+    @property
+    def endpoint_url(self) -> str:
+        """Of every AWS API."""
+        return f"https://localhost:{self.gateway_port}"
+
+
+def start() -> Settings:
     """Start the emulator, wait until it answers, and write what others need to find it.
 
-    Returns:
-        Endpoint URL of the AWS APIs, and the port of MQTT over TLS.
-
     Raises:
-        LocalError: It did not start, or not in time.
+        LocalError: It did not start, or not in time, or its ports are taken.
     """
     _make_certificates()
-    for attempt in range(3):
-        # Only while two are started at the same moment can a free port be taken here.
-        gateway = _free_port(_GATEWAY_PORT if attempt == 0 else 0, "127.0.0.1")
-        mqtt = _free_port(_MQTT_PORT if attempt == 0 else 0, "0.0.0.0")  # noqa: S104  # as it binds
-        endpoint_url = f"https://localhost:{gateway}"
-        key, secret = "local", secrets.token_urlsafe(24)
-        process = _spawn(gateway, mqtt, key, secret)
-        if _wait(process, endpoint_url):
-            break
-    else:
-        raise LocalError(f"the emulator does not start; see {LOGS.relative_to(ROOT)}/emulator.log")
-    with _get(f"{endpoint_url}/_ministack/iot/ca.pem") as response:
+    settings = _start_again() if _SETTINGS.exists() else _start_first()
+    with _get(f"{settings.endpoint_url}/_ministack/iot/ca.pem") as response:
         write_privately(_MQTT_CA, response.read().decode())
-    _wait_for_mqtt(mqtt)
-    write_privately(MQTT, json.dumps({"host": "localhost", "port": mqtt, "ca": str(_MQTT_CA)}))
+    _wait_for_mqtt(settings.mqtt_port)
+    broker = {"host": "localhost", "port": settings.mqtt_port, "ca": str(_MQTT_CA)}
+    write_privately(MQTT, json.dumps(broker))
     write_privately(
         AWS_CONFIG,
         f"[profile {ENVIRONMENT}]\n"
         f"region = {REGION}\n"
-        f"endpoint_url = {endpoint_url}\n"
+        f"endpoint_url = {settings.endpoint_url}\n"
         f"ca_bundle = {_CA}\n"
-        f"aws_access_key_id = {key}\n"
-        f"aws_secret_access_key = {secret}\n",
+        f"aws_access_key_id = {_KEY}\n"
+        f"aws_secret_access_key = {settings.secret}\n",
     )
-    return endpoint_url, mqtt
+    return settings
 
 
-def client_environment() -> dict[str, str]:
+def _start_first() -> Settings:
+    """Start without data, on the usual ports if they are free."""
+    for attempt in range(3):
+        # A free port can be taken here only while two emulators start at the same moment.
+        settings = Settings(
+            _free_port(_GATEWAY_PORT if attempt == 0 else 0, "127.0.0.1"),
+            _free_port(_MQTT_PORT if attempt == 0 else 0, _EVERY_INTERFACE),
+            secrets.token_urlsafe(24),
+        )
+        if _wait(_spawn(settings), settings.endpoint_url):
+            write_privately(_SETTINGS, json.dumps(asdict(settings)))
+            return settings
+    raise _does_not_start()
+
+
+def _start_again() -> Settings:
+    """Start with the data that is there, and with its settings."""
+    settings = _saved_settings()
+    places = ((settings.gateway_port, "127.0.0.1"), (settings.mqtt_port, _EVERY_INTERFACE))
+    for port, host in places:
+        if _free_port(port, host) != port:
+            raise LocalError(
+                f"another program has port {port}, where the local stack's data and identities "
+                "belong; stop that program, or delete them with python -m local reset"
+            )
+    if not _wait(_spawn(settings), settings.endpoint_url):
+        raise _does_not_start()
+    return settings
+
+
+def _does_not_start() -> LocalError:
+    return LocalError(
+        f"the emulator does not start; see {LOGS.relative_to(HOME.parent)}/emulator.log"
+    )
+
+
+def save() -> None:
+    """Have the emulator write its state to disk.
+
+    Raises:
+        OSError: It does not run.
+    """
+    with _get(f"{_saved_settings().endpoint_url}{SAVE_PATH}", timeout=60):
+        pass
+
+
+def _saved_settings() -> Settings:
+    return Settings(**json.loads(_SETTINGS.read_bytes()))
+
+
+def saved_at() -> datetime:
+    """When the emulator's state was last written.
+
+    Raises:
+        FileNotFoundError: It never was.
+    """
+    return datetime.fromtimestamp((DATA / "state" / "sqs.json").stat().st_mtime, UTC)
+
+
+def client_variables() -> dict[str, str]:
     """Variables that point the CDK's command line at the emulator."""
     profile = dict(
         line.split(" = ", 1) for line in AWS_CONFIG.read_text().splitlines() if " = " in line
     )
     return {
-        **_inherited(),
         "AWS_ACCESS_KEY_ID": profile["aws_access_key_id"],
         "AWS_SECRET_ACCESS_KEY": profile["aws_secret_access_key"],
         "AWS_REGION": REGION,
@@ -105,47 +180,34 @@ def answers(endpoint_url: str) -> bool:
         return False
 
 
-def _spawn(gateway: int, mqtt: int, key: str, secret: str) -> subprocess.Popen[bytes]:
+def _spawn(settings: Settings) -> subprocess.Popen[bytes]:
+    shutil.rmtree(HOME / "tmp", ignore_errors=True)
     return spawn(
         "emulator",
         [sys.executable, "-m", "local.emulator_process"],
-        {
-            **_inherited(),
-            "AUTH": "true",
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(gateway),
-            "IOT_MTLS_PORT": str(mqtt),
-            "USE_SSL": "1",
-            "MINISTACK_SSL_CERT": str(TLS / "server.pem"),
-            "MINISTACK_SSL_KEY": str(TLS / "server.key"),
-            # Its Lambda workers call it back, and trust what it trusts.
-            "SSL_CERT_FILE": str(_CA),
-            "AWS_CA_BUNDLE": str(_CA),
-            "MINISTACK_REGION": REGION,
-            "MINISTACK_ACCOUNT_ID": ACCOUNT,
-            "AWS_ACCESS_KEY_ID": key,
-            "AWS_SECRET_ACCESS_KEY": secret,
-            "TMPDIR": _folder("tmp"),
-            "STATE_DIR": _folder("state"),
-            "S3_DATA_DIR": _folder("s3"),
-        },
+        AUTH="true",
+        BIND_HOST="127.0.0.1",
+        GATEWAY_PORT=str(settings.gateway_port),
+        IOT_MTLS_PORT=str(settings.mqtt_port),
+        USE_SSL="1",
+        MINISTACK_SSL_CERT=str(TLS / "server.pem"),
+        MINISTACK_SSL_KEY=str(TLS / "server.key"),
+        # Its Lambda workers call it back, and trust what it trusts.
+        SSL_CERT_FILE=str(_CA),
+        AWS_CA_BUNDLE=str(_CA),
+        MINISTACK_REGION=REGION,
+        MINISTACK_ACCOUNT_ID=ACCOUNT,
+        AWS_ACCESS_KEY_ID=_KEY,
+        AWS_SECRET_ACCESS_KEY=settings.secret,
+        TMPDIR=_folder(HOME / "tmp"),
+        PERSIST_STATE="1",
+        STATE_DIR=_folder(DATA / "state"),
+        S3_PERSIST="1",
+        S3_DATA_DIR=_folder(DATA / "s3"),
     )
 
 
-def _inherited() -> dict[str, str]:
-    """This environment without what would send requests elsewhere, or distrust the emulator."""
-    elsewhere = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"}
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("AWS_")
-        and not name.lower().endswith("_proxy")
-        and name not in elsewhere
-    }
-
-
-def _folder(name: str) -> str:
-    path = HOME / name
+def _folder(path: Path) -> str:
     path.mkdir(parents=True, exist_ok=True)
     return str(path)
 
@@ -174,8 +236,8 @@ def _wait(process: subprocess.Popen[bytes], endpoint_url: str) -> bool:
 def _wait_for_mqtt(port: int) -> None:
     """Connect until a TLS handshake succeeds.
 
-    The listener makes its certificate when the first client comes, and may leave that one
-    without an answer; it had better be us than a device.
+    The listener makes its certificate when the first client comes, and may leave that client
+    without an answer: this one rather than a device.
     """
     context = ssl.create_default_context(cafile=str(_MQTT_CA))
     until = time.monotonic() + _START_SECONDS
@@ -187,21 +249,21 @@ def _wait_for_mqtt(port: int) -> None:
         ):
             return
         time.sleep(0.1)
-    raise LocalError(
-        f"the emulator's MQTT listener does not answer; see {LOGS.relative_to(ROOT)}/emulator.log"
-    )
+    raise LocalError(f"the emulator's MQTT listener does not answer; see {_LOG}")
 
 
-def _get(url: str):  # type: ignore[no-untyped-def]  # urlopen's own return type is private
+def _get(url: str, *, timeout: float = 5):  # type: ignore[no-untyped-def]  # urlopen's own return type is private
     context = ssl.create_default_context(cafile=str(_CA))
     # No proxy: it is this machine.
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
     )
-    return opener.open(url, timeout=5)
+    return opener.open(url, timeout=timeout)
 
 
 def _make_certificates() -> None:
+    if (TLS / "server.key").exists():  # written last
+        return
     authority = trustme.CA(organization_name="telemetry local stack")
     server = authority.issue_cert("localhost", "127.0.0.1", "*.localhost")
     write_privately(_CA, authority.cert_pem.bytes().decode())

@@ -1,9 +1,9 @@
-"""A stand-in for the one hop that the emulator lacks: a topic rule's Firehose action.
+"""Firehose's stand-in: deliver what the rules put into the buffers, as Data Firehose would.
 
-The emulator neither runs that action nor buffers what is put into a stream. So each deployed
-rule gets an SQS action beside its own, and this process batches what arrives in the queue as
-Firehose would: by the deployed stream's hints, into gzip objects with its prefix and its names,
-at least once. A message leaves the queue only when its batch is in the bucket.
+The emulator neither runs a topic rule's Firehose action nor buffers what is put into a stream. So
+``local.emulator_process`` appends each record to a buffer on disk, and this process delivers it
+by the deployed stream's buffering hints, into gzip objects with its prefix and its names. A batch
+leaves the disk only when its object is in the bucket.
 
 Batches are written with the deployed stream's own role, so that its permissions count. One thing
 differs from AWS: a bucket that refuses a batch makes Firehose retry for a day and then write to
@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,17 +27,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 import contracts
 from contracts import names
 from device.aws import session_for
-from local.state import ENVIRONMENT
+from local.firehose_buffer import Batch, Buffer
+from local.state import BUFFERS, ENVIRONMENT
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 _LOG = logging.getLogger("firehose")
 
-# A redeployment puts the rule back; this is how soon it is noticed.
-_ATTACH_SECONDS = 2
+_POLL_SECONDS = 0.1
 _RETRY_SECONDS = 1
+# A redeployment or a person may change the rule and the stream; this is how soon it is noticed.
+_DESCRIBE_SECONDS = 2
 # The credentials last an hour.
 _ASSUME_SECONDS = 1800
 
@@ -77,11 +78,12 @@ class Stream:
     error_bucket: str
     error_key: str
 
-    def object_key(self, oldest: datetime, closed: datetime) -> str:
-        """Name a batch by its oldest record's arrival and the time it is closed, both UTC."""
-        moment = closed.strftime("%Y-%m-%d-%H-%M-%S")
-        prefix = _TIMESTAMP.sub(lambda match: oldest.strftime(_strftime(match[1])), self.prefix)
-        return f"{prefix}{self.name}-{self.version}-{moment}-{uuid.uuid4()}{self.extension}"
+    def object_key(self, batch: Batch) -> str:
+        """The key of a batch's object: under its oldest record's hour, the same each time."""
+        prefix = _TIMESTAMP.sub(
+            lambda match: batch.oldest.strftime(_strftime(match[1])), self.prefix
+        )
+        return f"{prefix}{self.name}-{self.version}-{batch.name}{self.extension}"
 
     def error_object_key(self, moment: datetime) -> str:
         """Evaluate the error action's key: the two expressions that our rules use."""
@@ -122,45 +124,8 @@ def _strftime(pattern: str) -> str:
     return pattern
 
 
-_NEVER = datetime.max.replace(tzinfo=UTC)
-
-
-@dataclass(slots=True)
-class Batch:
-    """Records that wait for one of a stream's hints.
-
-    Attributes:
-        records: Without separator, in order of arrival.
-        receipts: What deletes each from the queue.
-        size_bytes: Of the records, separators included.
-        opened: ``time.monotonic()`` of the first record.
-        oldest: Arrival of the oldest record, UTC.
-    """
-
-    records: list[str] = field(default_factory=list)
-    receipts: list[str] = field(default_factory=list)
-    size_bytes: int = 0
-    opened: float = 0.0
-    oldest: datetime = _NEVER
-
-    def add(self, record: str, receipt: str, arrived: datetime, now: float) -> None:
-        """Take one record into the batch."""
-        if not self.records:
-            self.opened = now
-        self.records.append(record)
-        self.receipts.append(receipt)
-        self.size_bytes += len(record.encode()) + 1
-        self.oldest = min(self.oldest, arrived)
-
-    def is_due(self, stream: Stream, now: float) -> bool:
-        """Whether one of the hints is reached."""
-        return bool(self.records) and (
-            now - self.opened >= stream.interval_seconds or self.size_bytes >= stream.size_bytes
-        )
-
-
 class Delivery(threading.Thread):
-    """Carries one channel's messages from its rule to the raw bucket, for ever."""
+    """Carries one channel's records from its rule's buffer to the raw bucket, for ever."""
 
     def __init__(self, channel: str) -> None:
         super().__init__(name=channel, daemon=True)
@@ -168,29 +133,18 @@ class Delivery(threading.Thread):
         session = environment.session
         self._session, self._account = session, environment.account
         self._iot = session.client("iot")
-        self._sqs = session.client("sqs")
         self._s3 = session.client("s3")
         self._sts = session.client("sts")
         self._firehose = session.client("firehose")
-        self._rule_name = names.rule_name(ENVIRONMENT, channel)
-        self._queue_name = f"local-firehose-{channel}"
+        self._buffer = Buffer(BUFFERS, names.rule_name(ENVIRONMENT, channel))
+        self._role: tuple[str, float, S3Client] | None = None
 
     def run(self) -> NoReturn:
-        """Batch and deliver; survive whatever the APIs answer."""
-        attached = assumed = float("-inf")
-        batch = Batch()
+        """Deliver what is due; survive whatever the APIs answer."""
         while True:
             try:
-                if time.monotonic() - attached >= _ATTACH_SECONDS:
-                    stream, queue_url = self._attach()
-                    attached = time.monotonic()
-                if time.monotonic() - assumed >= _ASSUME_SECONDS:
-                    raw = self._as_firehose(stream.role_arn)
-                    assumed = time.monotonic()
-                self._receive(queue_url, batch)
-                if batch.is_due(stream, time.monotonic()):
-                    self._deliver(stream, raw, queue_url, batch)
-                    batch = Batch()
+                if not self._buffer.is_empty():
+                    self._deliver_due(self._stream())
             except (BotoCoreError, ClientError) as error:
                 _LOG.warning("%s: %s; trying again", self.name, error)
                 time.sleep(_RETRY_SECONDS)
@@ -198,32 +152,21 @@ class Delivery(threading.Thread):
             except (LookupError, StopIteration) as error:
                 _LOG.warning("%s: not as it was deployed: %r; trying again", self.name, error)
                 time.sleep(_RETRY_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
-    def _attach(self) -> tuple[Stream, str]:
-        """See that the rule also feeds our queue; read what is deployed."""
-        rule = self._iot.get_topic_rule(ruleName=self._rule_name)["rule"]
+    def _deliver_due(self, stream: Stream) -> None:
+        until = time.monotonic() + _DESCRIBE_SECONDS
+        while not self._buffer.is_empty() and time.monotonic() < until:
+            if self._buffer.is_due(stream.interval_seconds, stream.size_bytes):
+                self._buffer.close()
+            for batch in self._buffer.batches():
+                self._deliver(stream, batch)
+            time.sleep(_POLL_SECONDS)
+
+    def _stream(self) -> Stream:
+        """Read what is deployed now."""
+        rule: Any = self._iot.get_topic_rule(ruleName=self._buffer.rule_name)["rule"]
         action = next(action["firehose"] for action in rule["actions"] if "firehose" in action)
-        stream = self._describe(rule, action)
-        queue_url = self._queue_url(action["roleArn"], stream.interval_seconds)
-        if not any(
-            action.get("sqs", {}).get("queueUrl") == queue_url for action in rule["actions"]
-        ):
-            sqs_action = {
-                "sqs": {"roleArn": action["roleArn"], "queueUrl": queue_url, "useBase64": False}
-            }
-            payload: Any = {
-                "sql": rule["sql"],
-                "description": rule.get("description", ""),
-                "awsIotSqlVersion": rule["awsIotSqlVersion"],
-                "ruleDisabled": rule["ruleDisabled"],
-                "actions": [*rule["actions"], sqs_action],
-                "errorAction": rule["errorAction"],
-            }
-            self._iot.replace_topic_rule(ruleName=self._rule_name, topicRulePayload=payload)
-            _LOG.info("%s: attached to rule %s", self.name, self._rule_name)
-        return stream, queue_url
-
-    def _describe(self, rule: Any, action: Any) -> Stream:
         description = self._firehose.describe_delivery_stream(
             DeliveryStreamName=action["deliveryStreamName"]
         )["DeliveryStreamDescription"]
@@ -231,7 +174,7 @@ class Delivery(threading.Thread):
         hints = destination["BufferingHints"]
         error_action = rule["errorAction"]["s3"]
         return Stream(
-            rule_name=self._rule_name,
+            rule_name=self._buffer.rule_name,
             name=description["DeliveryStreamName"],
             role_arn=destination["RoleARN"],
             version=description["VersionId"],
@@ -246,53 +189,25 @@ class Delivery(threading.Thread):
             error_key=error_action["key"],
         )
 
-    def _queue_url(self, role_arn: str, interval_seconds: float) -> str:
-        # Idempotent. Messages of a batch stay invisible while it is open and being written.
-        queue_url = self._sqs.create_queue(
-            QueueName=self._queue_name,
-            Attributes={"VisibilityTimeout": str(int(interval_seconds) + 60)},
-        )["QueueUrl"]
-        arn = self._sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
-        statement = {
-            "Effect": "Allow",
-            "Principal": {"AWS": role_arn},
-            "Action": "sqs:SendMessage",
-            "Resource": arn["Attributes"]["QueueArn"],
-        }
-        self._sqs.set_queue_attributes(
-            QueueUrl=queue_url,
-            Attributes={
-                "Policy": json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
-            },
-        )
-        return queue_url
-
-    def _receive(self, queue_url: str, batch: Batch) -> None:
-        messages = self._sqs.receive_message(
-            QueueUrl=queue_url,
-            MaxNumberOfMessages=10,
-            WaitTimeSeconds=1,
-            MessageSystemAttributeNames=["SentTimestamp"],
-        ).get("Messages", [])
-        for message in messages:
-            batch.add(
-                message["Body"], message["ReceiptHandle"], _arrival(message), time.monotonic()
-            )
-
     def _as_firehose(self, role_arn: str) -> "S3Client":
         """Assume the stream's role as Firehose does: with the account as external id."""
-        credentials = self._sts.assume_role(
-            RoleArn=role_arn, RoleSessionName="firehose", ExternalId=self._account
-        )["Credentials"]
-        return self._session.client(
-            "s3",
-            aws_access_key_id=credentials["AccessKeyId"],
-            aws_secret_access_key=credentials["SecretAccessKey"],
-            aws_session_token=credentials["SessionToken"],
-        )
+        now = time.monotonic()
+        if self._role is None or self._role[0] != role_arn or now > self._role[1]:
+            credentials = self._sts.assume_role(
+                RoleArn=role_arn, RoleSessionName="firehose", ExternalId=self._account
+            )["Credentials"]
+            client = self._session.client(
+                "s3",
+                aws_access_key_id=credentials["AccessKeyId"],
+                aws_secret_access_key=credentials["SecretAccessKey"],
+                aws_session_token=credentials["SessionToken"],
+            )
+            self._role = role_arn, now + _ASSUME_SECONDS, client
+        return self._role[2]
 
-    def _deliver(self, stream: Stream, raw: "S3Client", queue_url: str, batch: Batch) -> None:
-        key = stream.object_key(batch.oldest, datetime.now(UTC))
+    def _deliver(self, stream: Stream, batch: Batch) -> None:
+        raw = self._as_firehose(stream.role_arn)
+        key = stream.object_key(batch)
         body = gzip.compress(
             "".join(record + stream.separator for record in batch.records).encode()
         )
@@ -309,19 +224,7 @@ class Delivery(threading.Thread):
                     Key=stream.error_object_key(datetime.now(UTC)),
                     Body=stream.error_document(record, str(error)),
                 )
-        for start in range(0, len(batch.receipts), 10):
-            receipts = batch.receipts[start : start + 10]
-            self._sqs.delete_message_batch(
-                QueueUrl=queue_url,
-                Entries=[
-                    {"Id": str(index), "ReceiptHandle": receipt}
-                    for index, receipt in enumerate(receipts)
-                ],
-            )
-
-
-def _arrival(message: "MessageTypeDef") -> datetime:
-    return datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC)
+        batch.path.unlink()
 
 
 def main() -> None:

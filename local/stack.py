@@ -1,23 +1,24 @@
 """Bring the local stack up, and take it down."""
 
 import contextlib
-import os
+import json
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timedelta
+from urllib.parse import quote_plus
 
-from botocore.exceptions import BotoCoreError, ClientError
+import boto3
 
-import contracts
 from contracts import names
-from device.aws import session_for
+from device import aws
 from local import deploy, emulator, state
-from local.state import ENVIRONMENT, HOME, IDENTITIES, LocalError, State
+from local.state import ENVIRONMENT, LOGS, State
 
-_ATTACH_SECONDS = 30
+# The state of the queues was copied shortly before it was written.
+_SAVING = timedelta(seconds=5)
 
 # Shows a line of progress while its context lasts.
 Progress = Callable[[str], contextlib.AbstractContextManager[object]]
@@ -31,7 +32,8 @@ def up(progress: Progress, *, keep: bool = False) -> State:
         keep: Leave it up for good, also if its starter would have taken it down.
 
     Raises:
-        LocalError: A part of it did not start; nothing is left running then.
+        LocalError: It cannot be synthesized (then nothing has changed) or deployed (a stack that
+            was up stays up as it was), or a part of it did not start (then nothing runs).
     """
     with state.changing():
         return _up(progress, keep=keep)
@@ -64,8 +66,16 @@ def current() -> State | None:
     return running if running is not None and emulator.answers(running.endpoint_url) else None
 
 
+def outputs(session: boto3.Session) -> dict[str, str]:
+    """The deployed stack's outputs."""
+    (found,) = session.client("cloudformation").describe_stacks(
+        StackName=names.stack_name(ENVIRONMENT)
+    )["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
+
+
 def down() -> bool:
-    """Stop the stack; its data is gone. Return whether there was one."""
+    """Stop the stack; its data stays. Return whether there was one."""
     with state.changing():
         return _stop()
 
@@ -73,69 +83,112 @@ def down() -> bool:
 def _up(progress: Progress, *, keep: bool) -> State:
     fingerprint = deploy.fingerprint()
     running = current()
-    try:
-        if running is None:
-            running = _start(fingerprint, progress)
-        elif running.deployed != fingerprint:
-            running = _redeploy(running, fingerprint, progress)
-    except BaseException:
-        # Also after Ctrl-C: a stack that is half up is of no use to anyone.
-        _stop()
-        raise
+    if running is None:
+        running = _start(fingerprint, progress)
+    elif running.deployed != fingerprint:
+        with progress("synthesize the changed stack"):
+            deploy.synthesize()
+        _deploy(progress)
+        running = replace(running, deployed=fingerprint)
     running = replace(running, keep=running.keep or keep)
     state.save(running)
     return running
 
 
 def _start(fingerprint: str, progress: Progress) -> State:
-    _stop()
-    for name in ("logs", "s3", "state", "tmp", "tls"):
-        shutil.rmtree(HOME / name, ignore_errors=True)
-    with ThreadPoolExecutor() as threads:
+    before = state.deployed()
+    if before == fingerprint:
+        with _stopped_on_error():
+            settings = _start_emulator(progress)
+            _start_firehose()
+    elif before is not None:
+        # A contract that is wrong ends this before anything changes.
+        with progress("synthesize the changed stack"):
+            deploy.synthesize()
+        with _stopped_on_error():
+            settings = _start_emulator(progress)
+            _deploy(progress)
+    else:
+        state.remove_data()
         # Synthesis needs no emulator: the two take their time together.
-        assembly = threads.submit(deploy.synthesize)
-        with progress("start the emulator"):
-            endpoint_url, mqtt_port = emulator.start()
-        with progress("bootstrap the CDK"):
-            deploy.bootstrap()
-        with progress("synthesize the stack"):
-            assembly.result()
+        with ThreadPoolExecutor() as threads, _stopped_on_error():
+            assembly = threads.submit(deploy.synthesize)
+            settings = _start_emulator(progress)
+            with progress("bootstrap the CDK"):
+                deploy.bootstrap()
+            with progress("synthesize the stack"):
+                assembly.result()
+            _deploy(progress)
+    return State(settings.endpoint_url, settings.mqtt_port, deployed=fingerprint, keep=False)
+
+
+@contextlib.contextmanager
+def _stopped_on_error() -> Iterator[None]:
+    """Stop what was started when the rest cannot be, also after Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        _stop()
+        raise
+
+
+def _start_emulator(progress: Progress) -> emulator.Settings:
+    _stop()
+    shutil.rmtree(LOGS, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        saved_at = emulator.saved_at()
+    with progress("start the emulator"):
+        settings = emulator.start()
+    if state.deployed() is not None:
+        with progress("load its data"):
+            _parse_again(saved_at - _SAVING)
+    return settings
+
+
+def _parse_again(since: datetime) -> None:
+    """Have the raw objects parsed whose events the emulator may have lost when it was killed."""
+    session = aws.session_for(ENVIRONMENT).session
+    s3, sqs = session.client("s3"), session.client("sqs")
+    bucket = outputs(session)["RawBucket"]
+    notified = s3.get_bucket_notification_configuration(Bucket=bucket)
+    for queue in notified.get("QueueConfigurations", []):
+        url = sqs.get_queue_url(QueueName=queue["QueueArn"].rpartition(":")[2])["QueueUrl"]
+        (prefix,) = (
+            rule["Value"]
+            for rule in queue["Filter"]["Key"]["FilterRules"]
+            if rule["Name"].lower() == "prefix"
+        )
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                if entry["LastModified"] >= since:
+                    sqs.send_message(QueueUrl=url, MessageBody=_event(bucket, entry["Key"]))
+
+
+def _event(bucket: str, key: str) -> str:
+    """What S3 sends for a new object."""
+    record = {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": bucket}, "object": {"key": quote_plus(key)}},
+    }
+    return json.dumps({"Records": [record]})
+
+
+def _deploy(progress: Progress) -> None:
     with progress("deploy the stack"):
         deploy.deploy()
-    with progress("start Firehose's stand-in"):
         _start_firehose()
-    return State(endpoint_url, mqtt_port, deployed=fingerprint, keep=False)
-
-
-def _redeploy(running: State, fingerprint: str, progress: Progress) -> State:
-    with progress("synthesize the changed stack"):
-        deploy.synthesize()
-    with progress("deploy the changed stack"):
-        deploy.deploy()
-        state.stop_processes(role="firehose")
-        _start_firehose()
-    return replace(running, deployed=fingerprint)
-
-
-def _stop() -> bool:
-    state.forget()
-    found = state.stop_processes()
-    # The emulator forgets every certificate when it stops: what is left here identifies nobody.
-    shutil.rmtree(IDENTITIES, ignore_errors=True)
-    return found
+        emulator.save()
 
 
 def _start_firehose() -> None:
-    state.spawn("firehose", [sys.executable, "-m", "local.firehose"], os.environ)
-    iot = session_for(ENVIRONMENT).session.client("iot")
-    until = time.monotonic() + _ATTACH_SECONDS
-    waiting = [names.rule_name(ENVIRONMENT, channel) for channel in contracts.channels()]
-    while waiting:
-        with contextlib.suppress(BotoCoreError, ClientError):
-            actions = iot.get_topic_rule(ruleName=waiting[0])["rule"]["actions"]
-            if any("sqs" in action for action in actions):
-                waiting.pop(0)
-                continue
-        if time.monotonic() > until:
-            raise LocalError("Firehose's stand-in did not start; see .local/logs/firehose.log")
-        time.sleep(0.1)
+    """Start Firehose's stand-in anew, for the channels that there are now."""
+    state.stop_processes(role="firehose")
+    state.spawn("firehose", [sys.executable, "-m", "local.firehose"])
+
+
+def _stop() -> bool:
+    with contextlib.suppress(OSError):
+        emulator.save()
+    state.forget()
+    return state.stop_processes()

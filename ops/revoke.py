@@ -162,11 +162,15 @@ def _disconnect(
     environment: aws.AwsEnvironment, client_id: str, report: Callable[[str], None]
 ) -> None:
     """End the connection of ``client_id``, if there is one and the endpoint is able to."""
+    if environment.name == aws.LOCAL:
+        report(
+            f"client {client_id}: a live connection stays; the emulator ends none, "
+            "but refuses the next one"
+        )
+        return
     session = environment.session
-    url = None
-    if environment.name != aws.LOCAL:
-        answer = session.client("iot").describe_endpoint(endpointType="iot:Data-ATS")
-        url = f"https://{answer['endpointAddress']}"
+    answer = session.client("iot").describe_endpoint(endpointType="iot:Data-ATS")
+    url = f"https://{answer['endpointAddress']}"
     try:
         session.client("iot-data", endpoint_url=url).delete_connection(clientId=client_id)
         report(f"client {client_id}: disconnected")

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from device.errors import ExitStatus
 from local.state import MARKER, ROLE, ROOT
 from tests.local.conftest import Lake, wait_until
 
@@ -42,6 +43,7 @@ class Project:
         return subprocess.Popen(
             [sys.executable, "-m", "local", *arguments],
             cwd=self.folder,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -51,6 +53,19 @@ class Project:
         process = self.start(*arguments)
         output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
         return process.returncode, output
+
+    def module(self, *arguments: str) -> str:
+        """Run ``python -m …``, which succeeds; return its stdout."""
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_SECONDS,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
 
     def status(self) -> dict[str, object]:
         return dict(json.loads(self.run("status", "--format", "json")[1]))
@@ -111,8 +126,9 @@ def test_a_wrong_command_line_is_a_usage_error(project: Project, arguments: list
 
 
 def test_nothing_is_up_before_it_is_started(project: Project) -> None:
-    assert project.run("status")[0] == 1
-    assert project.run("down")[0] == 0
+    assert project.run("status")[0] == ExitStatus.NO_STACK
+    assert project.run("down") == (0, "the local stack was not running\n")
+    assert project.run("reset", "--yes")[0] == 0
     done = subprocess.run(
         [sys.executable, "-m", "ops.query", "SELECT 1", "--env", "local"],
         cwd=project.folder,
@@ -177,9 +193,117 @@ def test_a_dead_emulator_is_noticed_and_replaced(project: Project) -> None:
         process.kill()
     wait_until(lambda: not project.processes("emulator"), "the end of the emulator")
     status, output = project.run("status")
-    assert status == 1
+    assert status == ExitStatus.NO_STACK
     assert "run python -m local up" in output
     assert project.run("up", "--detach")[0] == 0
+    assert project.status()["up"] is True
+
+
+def publish(project: Project, thing: str, count: int) -> None:
+    """Provision, if need be, and publish; every reading is acknowledged."""
+    project.module("device.provision", "--env", "local", thing)
+    output = project.module(
+        *("device.publish", "--env", "local", "--thing", thing, "--count", str(count)),
+        *("--format", "json"),
+    )
+    assert json.loads(output)["acknowledged"] == count
+
+
+def rows(project: Project, thing: str) -> int:
+    sql = f"SELECT count(*) AS readings FROM telemetry WHERE thing_name = '{thing}'"
+    answer = project.module("ops.query", "--env", "local", "--format", "json", sql)
+    return int(json.loads(answer)["readings"])
+
+
+def kill_everything(project: Project) -> None:
+    for process in project.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    wait_until(lambda: not project.processes(), "the end of all processes")
+
+
+def test_kill_9_loses_no_reading_and_no_identity(project: Project) -> None:
+    assert project.run("up", "--detach")[0] == 0
+    for _ in range(3):
+        publish(project, "survivor", 50)
+        kill_everything(project)  # acknowledged, and neither delivered nor parsed
+        assert project.run("up", "--detach")[0] == 0
+    publish(project, "survivor", 50)
+    wait_until(lambda: rows(project, "survivor") >= 200, "every reading that was acknowledged")
+    assert rows(project, "survivor") == 200
+
+
+def test_an_object_whose_event_was_lost_is_parsed_after_a_restart(project: Project) -> None:
+    before = project.status()
+    publish(project, "unparsed", 50)
+    raw = project.folder / ".local" / "data" / "s3"
+    known = set(raw.rglob("*.ndjson.gz"))
+    wait_until(lambda: set(raw.rglob("*.ndjson.gz")) - known, "the batch in the raw bucket")
+    kill_everything(project)
+    assert project.run("up", "--detach")[0] == 0
+    wait_until(lambda: rows(project, "unparsed") >= 50, "the rows")
+    assert rows(project, "unparsed") == 50
+    assert project.status() == before
+
+
+def test_down_and_up_keep_rows_identities_and_spools(project: Project) -> None:
+    publish(project, "kept", 20)
+    wait_until(lambda: rows(project, "kept") == 20, "the rows")
+    certificates = project.folder / "certs" / "local"
+    identity = {path: path.read_bytes() for path in (certificates / "kept").glob("*.*")}
+    assert project.run("down") == (0, "stopped; data and identities stay\n")
+    assert project.processes() == []
+    assert project.run("up", "--detach")[0] == 0
+    assert rows(project, "kept") == 20
+    publish(project, "kept", 20)
+    wait_until(lambda: rows(project, "kept") == 40, "the rows of both runs")
+    assert {path: path.read_bytes() for path in (certificates / "kept").glob("*.*")} == identity
+
+
+def test_a_typo_in_a_contract_changes_nothing(project: Project) -> None:
+    contract = project.folder / "contracts" / "telemetry.json"
+    correct, before = contract.read_text(), project.status()
+    readings = rows(project, "kept")
+    contract.write_text(correct.replace('"number"', '"nomber"', 1))
+    try:
+        status, output = project.run("up", "--detach")
+        assert (status, output.count("error: ")) == (ExitStatus.NO_STACK, 1)
+        assert "nomber" in output
+        assert "Traceback" not in output
+        assert project.run("down")[0] == 0
+        status, output = project.run("up", "--detach")  # down, with data
+        assert (status, project.processes()) == (ExitStatus.NO_STACK, [])
+        assert "nomber" in output
+    finally:
+        contract.write_text(correct)
+    assert project.run("up", "--detach")[0] == 0
+    assert project.status() == before
+    assert rows(project, "kept") == readings
+
+
+def test_a_taken_port_is_said_and_keeps_the_data(project: Project) -> None:
+    port = int(str(project.status()["mqtt_port"]))
+    project.run("down")
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", port))
+        holder.listen()
+        status, output = project.run("up", "--detach")
+    assert status == ExitStatus.NO_STACK
+    assert f"error: another program has port {port}" in output
+    assert project.run("up", "--detach")[0] == 0
+    assert project.status()["mqtt_port"] == port
+
+
+def test_up_says_truly_what_ctrl_c_does(project: Project) -> None:
+    assert project.run("up", "--detach")[0] == 0
+    process = project.start("up")
+    assert process.stdout is not None
+    said = [process.stdout.readline() for _ in range(3)]
+    assert "It stays up after Ctrl-C; python -m local down stops it.\n" in said
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
+    assert output.endswith("\nthe stack stays up; python -m local down stops it\n")
     assert project.status()["up"] is True
 
 
@@ -193,11 +317,29 @@ def test_ctrl_c_takes_down_what_up_started(project: Project) -> None:
     assert project.processes() == []
 
 
-def test_down_leaves_no_process_and_reset_no_file(project: Project) -> None:
+def test_only_reset_deletes_and_it_asks(project: Project) -> None:
     assert project.run("up", "--detach")[0] == 0
-    assert project.run("down")[0] == 0
+    assert (project.folder / "certs" / "local").exists()
+    status, output = project.run("reset")  # nobody answers
+    assert status != 0
+    assert "Delete .local and certs/local" in output
+    assert project.status()["up"] is True
+    assert project.run("reset", "--yes")[0] == 0
     assert project.processes() == []
-    assert project.run("reset")[0] == 0
     assert not (project.folder / ".local").exists()
     assert not (project.folder / "certs" / "local").exists()
     assert (project.folder / "app.py").exists()
+    assert project.run("reset") == (0, "there is nothing to delete\n")
+
+
+def test_a_folder_that_cannot_be_used_is_one_line(project: Project) -> None:
+    home = project.folder / ".local"
+    home.write_text("a file where the folder should be")
+    try:
+        for command in (["up", "--detach"], ["demo"]):
+            status, output = project.run(*command)
+            assert status == ExitStatus.FILE
+            assert output.startswith("error: cannot use ")
+            assert len(output.splitlines()) == 1
+    finally:
+        home.unlink()

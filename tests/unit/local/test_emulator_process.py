@@ -1,72 +1,54 @@
-"""local.emulator_process: a stand-in for one operation, and for no longer than it is needed."""
+"""local.emulator_process: the Firehose action that the emulator's rules engine lacks."""
 
 import asyncio
 import json
-from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from contracts import names
-from local.emulator_process import SigningOverMqtt
+from local.emulator_process import install_firehose_action
+from local.firehose_buffer import Buffer
+
+EVENT = {"payload": "e30=", "topic": "dt/local/a/telemetry"}
 
 
-def emulator(*, signs_by_itself: bool = False, status: int = 200) -> Any:
-    """What the stand-in uses of ministack."""
-    issued = {"certificateId": "id", "certificatePem": "pem", "certificateArn": "arn"}
+def rules_engine(folder: Path) -> tuple[Any, list[object]]:
+    """What the action uses of ministack, and the actions that ministack's own function ran."""
+    others: list[object] = []
 
-    async def reply(*arguments: object) -> tuple[str, dict[str, Any]]:
-        return "accepted", {"asked": arguments}
+    async def dispatch(*arguments: object) -> None:
+        others.append(arguments[3])
 
-    return SimpleNamespace(
-        _parse_fleet_provisioning_topic=lambda topic: (
-            ("provision", "t") if signs_by_itself or "provision" in topic else None
-        ),
-        _fleet_provisioning_reply=reply,
-        _create_certificate_from_csr=lambda *_: (status, {}, json.dumps(issued)),
-        _certificates={"id": {"status": "INACTIVE"}},
-        _ownership_tokens={},
-        _OWNERSHIP_TOKEN_SECONDS=3600,
-        request_scope=lambda *_: nullcontext(),
-    )
+    iot = SimpleNamespace(_dispatch_rule_action=dispatch)
+    install_firehose_action(iot, folder)
+    return iot, others
 
 
-def answer(iot: Any, payload: bytes) -> tuple[str, dict[str, Any]]:
-    SigningOverMqtt(iot).install()
-    operation, template = iot._parse_fleet_provisioning_topic(names.SIGN_TOPIC)
-    reply = iot._fleet_provisioning_reply("account", "region", operation, template, payload, {})
-    result: tuple[str, dict[str, Any]] = asyncio.run(reply)
-    return result
+def run(iot: Any, action: dict[str, Any]) -> None:
+    asyncio.run(iot._dispatch_rule_action("account", "region", "local_telemetry", action, EVENT))
 
 
-def test_signs_with_the_emulators_own_operation_and_gives_a_token_that_it_knows() -> None:
-    iot = emulator()
-    kind, document = answer(iot, b'{"certificateSigningRequest": "a request"}')
-    assert (kind, document["certificateId"]) == ("accepted", "id")
-    assert iot._certificates["id"]["status"] == "PENDING_ACTIVATION"
-    assert iot._ownership_tokens[document["certificateOwnershipToken"]]["certificateId"] == "id"
+def test_the_record_of_a_firehose_action_is_on_disk_when_the_action_ends(tmp_path: Path) -> None:
+    iot, others = rules_engine(tmp_path)
+    run(iot, {"firehose": {"deliveryStreamName": "stream"}})
+    buffer = Buffer(tmp_path, "local_telemetry")
+    buffer.close()
+    (batch,) = buffer.batches()
+    assert [json.loads(record) for record in batch.records] == [EVENT]
+    assert others == []
 
 
-@pytest.mark.parametrize("payload", [b"", b"[]", b"null", b"{}", b"\xff"])
-def test_rejects_what_is_no_request(payload: bytes) -> None:
-    kind, document = answer(emulator(), payload)
-    assert (kind, document["errorCode"]) == ("rejected", "InvalidPayload")
+def test_every_other_action_is_left_to_the_emulator(tmp_path: Path) -> None:
+    iot, others = rules_engine(tmp_path)
+    run(iot, {"sqs": {"queueUrl": "url"}})
+    assert others == [{"sqs": {"queueUrl": "url"}}]
+    assert Buffer(tmp_path, "local_telemetry").is_empty()
 
 
-def test_rejects_what_the_emulator_does_not_sign() -> None:
-    assert answer(emulator(status=400), b'{"certificateSigningRequest": ""}')[0] == "rejected"
-
-
-def test_leaves_everything_else_to_the_emulator() -> None:
-    iot = emulator()
-    SigningOverMqtt(iot).install()
-    topic = names.register_topic("local")
-    assert iot._parse_fleet_provisioning_topic(topic) == ("provision", "t")
-    asked: tuple[object, ...] = ("account", "region", "provision", "t", b"{}", {})
-    assert asyncio.run(iot._fleet_provisioning_reply(*asked)) == ("accepted", {"asked": asked})
-
-
-def test_ends_when_the_emulator_has_learnt_it() -> None:
-    with pytest.raises(SystemExit, match="signs requests over MQTT by itself"):
-        SigningOverMqtt(emulator(signs_by_itself=True))
+def test_ends_the_emulator_rather_than_acknowledge_what_cannot_be_stored(tmp_path: Path) -> None:
+    (tmp_path / "buffers").write_text("a file where the folder should be")
+    iot, _ = rules_engine(tmp_path / "buffers")
+    with pytest.raises(SystemExit, match="cannot write to"):
+        run(iot, {"firehose": {"deliveryStreamName": "stream"}})

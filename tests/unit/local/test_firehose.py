@@ -1,15 +1,17 @@
-"""The stand-in for Firehose: when a batch closes, what it is named, and what an error says."""
+"""The stand-in for Firehose: what a batch's object is named, and what an error says."""
 
 import base64
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.firehose import Batch, Stream
+from local.firehose import Stream
+from local.firehose_buffer import Batch, Buffer
 
 STREAM = Stream(
     rule_name="local_telemetry",
@@ -31,43 +33,37 @@ NOON = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
-def test_an_empty_batch_is_never_due() -> None:
-    assert not Batch().is_due(STREAM, now=1e9)
+def closed(folder: Path, *arrivals: datetime, closing: datetime) -> Batch:
+    """One batch of records that arrived at these moments."""
+    moments = iter([arrivals[0], closing])
+    buffer = Buffer(folder, STREAM.rule_name, clock=lambda: next(moments).timestamp())
+    for _ in arrivals:
+        buffer.append("record")
+    buffer.close()
+    (batch,) = buffer.batches()
+    return batch
 
 
-@pytest.mark.parametrize(("seconds", "due"), [(0, False), (4.9, False), (5, True), (60, True)])
-def test_a_batch_is_due_an_interval_after_its_first_record(seconds: float, due: bool) -> None:
-    batch = Batch()
-    batch.add("first", "1", NOON, now=100)
-    batch.add("second", "2", NOON, now=100 + seconds)
-    assert batch.is_due(STREAM, now=100 + seconds) is due
-
-
-@given(st.lists(st.text(max_size=300), min_size=1, max_size=10))
-def test_a_batch_is_due_at_its_size_before_compression(records: list[str]) -> None:
-    batch = Batch()
-    for record in records:
-        batch.add(record, "receipt", NOON, now=0)
-    written = "".join(record + STREAM.separator for record in records).encode()
-    assert batch.size_bytes == len(written)
-    assert batch.is_due(STREAM, now=0) is (len(written) >= STREAM.size_bytes)
-
-
-@given(st.lists(st.integers(0, 7200), min_size=1))
+@given(st.lists(st.integers(0, 7200), min_size=1, max_size=5))
 def test_a_batch_belongs_to_the_hour_of_its_oldest_record(offsets: list[int]) -> None:
-    batch = Batch()
-    for offset in offsets:
-        batch.add("record", "receipt", NOON + timedelta(seconds=offset), now=0)
-    oldest = NOON + timedelta(seconds=min(offsets))
-    key = STREAM.object_key(batch.oldest, NOON + timedelta(hours=3))
-    assert key.startswith(f"raw/telemetry/dt=2026-11-22/hour={oldest:%H}/")
+    arrivals = sorted(NOON + timedelta(seconds=offset) for offset in offsets)
+    with TemporaryDirectory() as folder:
+        batch = closed(Path(folder), *arrivals, closing=NOON + timedelta(hours=3))
+    hour = f"{arrivals[0]:%H}"
+    assert STREAM.object_key(batch).startswith(f"raw/telemetry/dt=2026-11-22/hour={hour}/")
 
 
-def test_an_object_is_named_as_firehose_names_it() -> None:
-    key = STREAM.object_key(NOON, NOON + timedelta(seconds=7))
-    name = key.rpartition("/")[2]
+def test_an_object_is_named_as_firehose_names_it(tmp_path: Path) -> None:
+    batch = closed(tmp_path / "1", NOON, closing=NOON + timedelta(seconds=7))
+    name = STREAM.object_key(batch).rpartition("/")[2]
     assert re.fullmatch(rf"stream-3-2026-11-22-12-30-07-{UUID}\.ndjson\.gz", name)
-    assert STREAM.object_key(NOON, NOON) != STREAM.object_key(NOON, NOON)
+    other = closed(tmp_path / "2", NOON, closing=NOON + timedelta(seconds=7))
+    assert STREAM.object_key(batch) != STREAM.object_key(other)
+
+
+def test_a_batch_that_is_delivered_again_has_the_same_key(tmp_path: Path) -> None:
+    batch = closed(tmp_path, NOON, closing=NOON)
+    assert STREAM.object_key(Batch.read(batch.path)) == STREAM.object_key(batch)
 
 
 def test_the_error_action_gets_its_own_key_for_each_message() -> None:
