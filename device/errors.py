@@ -111,9 +111,14 @@ class Unreachable(ConnectionFailed):
 
 
 class RequestFailed(DeviceError):  # noqa: N818  # reads as what happened
-    """A service of AWS IoT did not do what it was asked over MQTT, or did not answer."""
+    """A service of AWS IoT did not do what it was asked over MQTT, or did not answer.
+
+    Attributes:
+        code: The service's own code of the error; None if it gave none.
+    """
 
     status = ExitStatus.REFUSED
+    code: str | None = None
 
 
 class SpoolError(DeviceError):

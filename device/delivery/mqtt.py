@@ -1,6 +1,6 @@
 """The connection to the broker: MQTT 5, mutual TLS, QoS 1, by the AWS IoT Device SDK.
 
-The one module that imports the SDK, which has no type information and whose builders ignore
+The one module that calls the SDK, which has no type information and whose builders ignore
 arguments that they do not know.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from awscrt import mqtt5, mqtt_request_response
 from awscrt.exceptions import AwsCrtError
-from awsiot import mqtt5_client_builder
+from awsiot import V2ServiceException, iotidentity, mqtt5_client_builder
 
 from contracts.names import MAX_TOPIC_BYTES
 from device.errors import (
@@ -78,19 +78,6 @@ class Delivery:
     outcome: Outcome
     reason: str = ""
     hung_up: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A service's answer to a request.
-
-    Attributes:
-        accepted: It did what was asked.
-        payload: What it says.
-    """
-
-    accepted: bool
-    payload: bytes
 
 
 ACKNOWLEDGED = Delivery(Outcome.ACKNOWLEDGED)
@@ -282,51 +269,44 @@ class Connection:
         sent.add_done_callback(lambda done: self._settle(result, self._delivery(done)))
         return result
 
-    def request(self, topic: str, payload: bytes) -> Reply:
-        """Ask a service of AWS IoT that answers on ``{topic}/accepted`` or ``{topic}/rejected``.
+    def request(self, operation: str, request: Any) -> Any:
+        """Ask AWS IoT's fleet provisioning service, by the SDK's own client.
+
+        Args:
+            operation: A method of ``IotIdentityClientV2``, such as ``register_thing``.
+            request: What that method takes.
+
+        Returns:
+            The response that the SDK has for the operation.
 
         Raises:
             ConnectionFailed: The connection is closed or gone for good.
-            RequestFailed: No answer came, or the policy does not allow to ask.
+            RequestFailed: The service refused, with its ``code``; or no readable answer came.
         """
         with self._lock:
             client = self._client
             if self._failure is not None:
                 raise self._failure
-        if client is None:
-            raise Unreachable("the connection is closed")
-        with self._lock:
+            if client is None:
+                raise Unreachable("the connection is closed")
             self._requests += 1
-        try:
-            return self._reply(client, topic, payload)
-        finally:
-            with self._lock:
-                self._requests -= 1
-
-    def _reply(self, client: Any, topic: str, payload: bytes) -> Reply:
         options = mqtt_request_response.ClientOptions(
             max_request_response_subscriptions=2,
             max_streaming_subscriptions=0,
             operation_timeout_in_seconds=ACKNOWLEDGEMENT_TIMEOUT_SECONDS,
         )
-        answers = [f"{topic}/accepted", f"{topic}/rejected"]
-        # Kept until there is an answer: when it goes, so do its requests.
-        requests = mqtt_request_response.Client(client, options)
-        asked = requests.make_request(
-            mqtt_request_response.RequestOptions(
-                subscription_topic_filters=answers,
-                response_paths=[mqtt_request_response.ResponsePath(answer) for answer in answers],
-                publish_topic=topic,
-                payload=payload,
-            )
-        )
+        # Kept until there is an answer: its requests end with it.
+        service = iotidentity.IotIdentityClientV2(client, options)
         try:
-            response = asked.result(ACKNOWLEDGEMENT_TIMEOUT_SECONDS + _CLOSE_TIMEOUT_SECONDS)
-        except (AwsCrtError, TimeoutError) as error:
+            asked = getattr(service, operation)(request)
+            return asked.result(ACKNOWLEDGEMENT_TIMEOUT_SECONDS + _CLOSE_TIMEOUT_SECONDS)
+        except (V2ServiceException, TimeoutError) as error:
             if self._failure is not None:
                 raise self._failure from None
-            raise RequestFailed(f"no answer to a request to {topic}: {error}") from None
-        return Reply(response.topic == answers[0], bytes(response.payload))
+            raise _request_failed(operation, error) from None
+        finally:
+            with self._lock:
+                self._requests -= 1
 
     def close(self) -> None:
         """Disconnect; messages without an answer become ``UNKNOWN``. Closing twice is harmless."""
@@ -428,6 +408,18 @@ class Connection:
         client = self._client
         if client is not None:  # completes every pending message, and ends reconnecting
             client.stop()
+
+
+def _request_failed(operation: str, error: Exception) -> RequestFailed:
+    refused = getattr(error, "modeled_error", None)
+    if refused is None:
+        cause = getattr(error, "inner_error", None) or error
+        return RequestFailed(f"no answer to {operation}: {cause}")
+    failure = RequestFailed(
+        f"AWS IoT refuses {operation}: {refused.error_code}: {refused.error_message}"
+    )
+    failure.code = refused.error_code
+    return failure
 
 
 def _reason(code: Any, known: dict[str, str]) -> str:

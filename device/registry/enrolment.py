@@ -13,12 +13,13 @@ See https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.ht
 """
 
 import contextlib
-import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
+
+from awsiot import iotidentity
 
 from contracts import names
 from device import files, identity
@@ -166,16 +167,16 @@ class _Enrolment:
             return self._ask(connection, self._sign(connection))
 
     def _sign(self, connection: mqtt.Connection) -> EnrolmentJournal:
-        request = {
-            "certificateSigningRequest": certificates.signing_request(
+        request = iotidentity.CreateCertificateFromCsrRequest(
+            certificate_signing_request=certificates.signing_request(
                 self._key_path, self._thing_name
             )
-        }
-        answer = self._requested(connection, names.SIGN_TOPIC, request)
+        )
+        answer = self._requested(connection, "create_certificate_from_csr", request)
         entry = EnrolmentJournal(
-            certificate_id=_text(answer, "certificateId"),
-            certificate_pem=_text(answer, "certificatePem"),
-            ownership_token=_text(answer, "certificateOwnershipToken"),
+            certificate_id=_text(answer, "certificate_id"),
+            certificate_pem=_text(answer, "certificate_pem"),
+            ownership_token=_text(answer, "certificate_ownership_token"),
         )
         if not certificates.certifies(
             entry.certificate_pem, identity.public_key_of_key(self._key_path)
@@ -187,12 +188,12 @@ class _Enrolment:
 
     def _ask(self, connection: mqtt.Connection, entry: EnrolmentJournal) -> EnrolmentJournal:
         entry = replace(entry, asked=True).write(self._folder)
-        request = {
-            "certificateOwnershipToken": entry.ownership_token,
-            "parameters": {names.THING_NAME_PARAMETER: self._thing_name},
-        }
-        topic = names.register_topic(self._environment)
-        named = _text(self._requested(connection, topic, request), "thingName")
+        request = iotidentity.RegisterThingRequest(
+            template_name=names.provisioning_template_name(self._environment),
+            certificate_ownership_token=entry.ownership_token,
+            parameters={names.THING_NAME_PARAMETER: self._thing_name},
+        )
+        named = _text(self._requested(connection, "register_thing", request), "thing_name")
         if named != self._thing_name:
             raise RequestFailed(
                 f"expected to be registered as {self._thing_name}, got {named!r}",
@@ -201,29 +202,21 @@ class _Enrolment:
         self._report(f"thing {self._thing_name}: registered with its certificate")
         return entry
 
-    def _requested(
-        self, connection: mqtt.Connection, topic: str, request: dict[str, Any]
-    ) -> dict[str, Any]:
-        reply = connection.request(topic, json.dumps(request).encode())
+    def _requested(self, connection: mqtt.Connection, operation: str, request: Any) -> Any:
         try:
-            answer = json.loads(reply.payload)
-            if reply.accepted:
-                return dict(answer)
-            code, message = str(answer["errorCode"]), str(answer.get("errorMessage"))
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise RequestFailed(f"expected JSON as the answer to {topic}, got another") from None
-        if code == "InvalidCertificateOwnershipToken":
-            raise _TokenRefused(f"AWS IoT no longer knows the certificate: {message}")
-        if code == "AccessDenied":
-            raise RequestFailed(
-                f"AWS IoT does not register {self._thing_name} by claim ({message}): a device "
-                "has this name already, or it is none for a thing",
-                ExitStatus.CONFLICT,
-                remedy="take another name, or have the "
-                f"operator run python -m ops.revoke --env {self._environment} "
-                f"{self._thing_name} --delete",
-            )
-        raise RequestFailed(f"AWS IoT refuses a request to {topic}: {code}: {message}")
+            return connection.request(operation, request)
+        except RequestFailed as error:
+            if error.code == "InvalidCertificateOwnershipToken":
+                raise _TokenRefused(error.message) from None
+            if error.code == "AccessDenied":
+                raise RequestFailed(
+                    f"AWS IoT does not register {self._thing_name} by claim ({error.message}): a "
+                    "device has this name already, or a thing cannot have this name",
+                    ExitStatus.CONFLICT,
+                    remedy="take another name, or have the operator run python -m ops.revoke "
+                    f"--env {self._environment} {self._thing_name} --delete",
+                ) from None
+            raise
 
     def _write_files(self, entry: EnrolmentJournal) -> Identity:
         """Write all but the description, and return the identity as it is going to be."""
@@ -253,8 +246,8 @@ class _Enrolment:
         self._report(f"certificate {own.device.certificate_id}: connected and published")
 
 
-def _text(answer: dict[str, Any], key: str) -> str:
-    value = answer.get(key)
+def _text(answer: Any, name: str) -> str:
+    value = getattr(answer, name)
     if not isinstance(value, str) or not value:
-        raise RequestFailed(f"expected {key} in AWS IoT's answer, got {sorted(answer)}")
+        raise RequestFailed(f"expected {name} in AWS IoT's answer, got none")
     return value

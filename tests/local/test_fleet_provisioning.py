@@ -5,15 +5,16 @@ answers ``$aws/certificates/create-from-csr/json`` in its place.
 """
 
 import contextlib
-import json
 import os
 import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from awsiot import iotidentity
 
 from contracts import names
 from device import identity
@@ -134,39 +135,21 @@ def test_the_hook_refuses_the_name_of_a_device_which_goes_on_undisturbed(
 
 @pytest.mark.parametrize("name", ["", "a/b", "@claim", "sensor 1", None, 7, ["sensor"]])
 def test_the_hook_refuses_what_is_no_things_name(claim: Identity, name: object) -> None:
-    with as_claim(claim) as connection:
-        signed = connection.request(names.SIGN_TOPIC, json.dumps(_signing_request()).encode())
-        assert signed.accepted
-        request = {
-            "certificateOwnershipToken": json.loads(signed.payload)["certificateOwnershipToken"],
-            "parameters": {"ThingName": name},
-        }
-        reply = connection.request(names.register_topic(ENVIRONMENT), json.dumps(request).encode())
-    assert not reply.accepted
-    assert json.loads(reply.payload)["errorCode"] == "AccessDenied"
+    with as_claim(claim) as connection, pytest.raises(RequestFailed) as caught:
+        _register(connection, _sign(connection), name)
+    assert caught.value.code == "AccessDenied"
 
 
 def test_the_same_certificate_may_be_registered_again_and_another_one_may_not(
     claim: Identity, thing: str
 ) -> None:
-    topic = names.register_topic(ENVIRONMENT)
-
-    def register(connection: mqtt.Connection, token: str) -> bool:
-        parameters = {names.THING_NAME_PARAMETER: thing}
-        request = {"certificateOwnershipToken": token, "parameters": parameters}
-        return connection.request(topic, json.dumps(request).encode()).accepted
-
     with as_claim(claim) as connection:
-        tokens = [
-            json.loads(
-                connection.request(
-                    names.SIGN_TOPIC, json.dumps(_signing_request()).encode()
-                ).payload
-            )["certificateOwnershipToken"]
-            for _ in range(2)
-        ]
-        answers = [register(connection, token) for token in (tokens[0], tokens[0], tokens[1], "x")]
-    assert answers == [True, True, False, False]
+        first, second = _sign(connection), _sign(connection)
+        for token in (first, first):
+            assert _register(connection, token, thing) == thing
+        for token in (second, "x"):
+            with pytest.raises(RequestFailed):
+                _register(connection, token, thing)
 
 
 def test_an_enrolment_whose_last_answer_was_lost_completes(
@@ -174,11 +157,11 @@ def test_an_enrolment_whose_last_answer_was_lost_completes(
 ) -> None:
     request = mqtt.Connection.request
 
-    def lost(self: mqtt.Connection, topic: str, payload: bytes) -> mqtt.Reply:
-        reply = request(self, topic, payload)
-        if topic != names.SIGN_TOPIC:
+    def lost(self: mqtt.Connection, operation: str, asked: object) -> Any:
+        response = request(self, operation, asked)
+        if operation == "register_thing":
             raise KeyboardInterrupt
-        return reply
+        return response
 
     root = lake.environment.root
     with monkeypatch.context() as patched:
@@ -215,7 +198,8 @@ def test_a_revoked_claim_certificate_registers_nobody(
         pass
 
 
-def _signing_request() -> dict[str, str]:
+def _sign(connection: mqtt.Connection) -> str:
+    """Have a certificate signed; return its ownership token."""
     from cryptography import x509  # noqa: PLC0415
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
@@ -223,4 +207,17 @@ def _signing_request() -> dict[str, str]:
 
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     signed = request.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
-    return {"certificateSigningRequest": signed.public_bytes(Encoding.PEM).decode()}
+    asked = iotidentity.CreateCertificateFromCsrRequest(
+        certificate_signing_request=signed.public_bytes(Encoding.PEM).decode()
+    )
+    answer = connection.request("create_certificate_from_csr", asked)
+    return str(answer.certificate_ownership_token)
+
+
+def _register(connection: mqtt.Connection, token: str, name: object) -> str:
+    asked = iotidentity.RegisterThingRequest(
+        template_name=names.provisioning_template_name(ENVIRONMENT),
+        certificate_ownership_token=token,
+        parameters={names.THING_NAME_PARAMETER: name},
+    )
+    return str(connection.request("register_thing", asked).thing_name)

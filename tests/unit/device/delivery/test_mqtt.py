@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from awscrt import exceptions, mqtt_request_response
 from awscrt.mqtt5 import ConnectReasonCode, DisconnectReasonCode, PubackReasonCode
-from awsiot import mqtt5_client_builder
+from awsiot import iotidentity, mqtt5_client_builder
 
 from device.delivery import mqtt
-from device.delivery.mqtt import Connection, Outcome, Reply
+from device.delivery.mqtt import Connection, Outcome
 from device.errors import (
     ConnectionDropped,
     ConnectionFailed,
@@ -236,17 +236,51 @@ class Service:
         return future
 
 
-@pytest.mark.parametrize("kind", ["accepted", "rejected"])
-def test_a_request_is_answered_on_either_of_two_topics(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch, kind: str
+TOPIC = "$aws/provisioning-templates/dev_devices/provision/json"
+
+
+def register(connection: Connection) -> Any:
+    request = iotidentity.RegisterThingRequest(
+        template_name="dev_devices", certificate_ownership_token="x", parameters={}
+    )
+    return connection.request("register_thing", request)
+
+
+def test_a_request_is_answered_with_what_the_service_says(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection, _ = connect(Sdk.succeed)
-    service = Service(SimpleNamespace(topic=f"$aws/ask/{kind}", payload=b"{}"))
+    service = Service(SimpleNamespace(topic=f"{TOPIC}/accepted", payload=b'{"thingName": "a"}'))
     monkeypatch.setattr(mqtt_request_response, "Client", service)
-    assert connection.request("$aws/ask", b"request") == Reply(kind == "accepted", b"{}")
-    answers = ["$aws/ask/accepted", "$aws/ask/rejected"]
+    assert register(connection).thing_name == "a"
+    answers = [f"{TOPIC}/accepted", f"{TOPIC}/rejected"]
+    assert service.asked.publish_topic == TOPIC
     assert service.asked.subscription_topic_filters == answers
     assert [path.topic for path in service.asked.response_paths] == answers
+
+
+def test_a_request_that_is_refused_is_an_error_with_the_services_code(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, _ = connect(Sdk.succeed)
+    payload = b'{"statusCode": 403, "errorCode": "AccessDenied", "errorMessage": "Denied"}'
+    service = Service(SimpleNamespace(topic=f"{TOPIC}/rejected", payload=payload))
+    monkeypatch.setattr(mqtt_request_response, "Client", service)
+    with pytest.raises(RequestFailed, match="AccessDenied: Denied") as caught:
+        register(connection)
+    assert caught.value.code == "AccessDenied"
+
+
+@pytest.mark.parametrize("kind", ["accepted", "rejected"])
+@pytest.mark.parametrize("payload", [b"", b"not JSON", b"[]", b'"text"', b"\xff"])
+def test_an_answer_that_cannot_be_read_is_an_error(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, kind: str, payload: bytes
+) -> None:
+    connection, _ = connect(Sdk.succeed)
+    service = Service(SimpleNamespace(topic=f"{TOPIC}/{kind}", payload=payload))
+    monkeypatch.setattr(mqtt_request_response, "Client", service)
+    with pytest.raises(RequestFailed, match="no answer to register_thing"):
+        register(connection)
 
 
 def test_a_request_without_an_answer_is_an_error(
@@ -255,8 +289,8 @@ def test_a_request_without_an_answer_is_an_error(
     connection, _ = connect(Sdk.succeed)
     service = Service(error("AWS_ERROR_MQTT_TIMEOUT"))
     monkeypatch.setattr(mqtt_request_response, "Client", service)
-    with pytest.raises(RequestFailed, match="no answer to a request to \\$aws/ask"):
-        connection.request("$aws/ask", b"request")
+    with pytest.raises(RequestFailed, match="no answer to register_thing"):
+        register(connection)
 
 
 def test_a_broker_that_drops_whatever_is_asked_is_given_up(
@@ -273,14 +307,14 @@ def test_a_broker_that_drops_whatever_is_asked_is_given_up(
     service = Dropping(error("AWS_ERROR_MQTT5_USER_REQUESTED_STOP"))
     monkeypatch.setattr(mqtt_request_response, "Client", service)
     with pytest.raises(ConnectionDropped):
-        connection.request("$aws/ask", b"request")
+        register(connection)
 
 
 def test_nothing_can_be_requested_after_closing(connect: Connect) -> None:
     connection, _ = connect(Sdk.succeed)
     connection.close()
     with pytest.raises(Unreachable, match="closed"):
-        connection.request("$aws/ask", b"request")
+        register(connection)
 
 
 def test_a_message_that_comes_while_it_closes_is_unknown(

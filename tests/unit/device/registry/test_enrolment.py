@@ -1,6 +1,5 @@
 """device.provision --claim: one working identity, whatever happens on the way to it."""
 
-import json
 import os
 import secrets
 import stat
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from awsiot import iotidentity
 from click.testing import CliRunner
 
 from contracts import names
 from device import aws, identity, provision
 from device.delivery import mqtt
-from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Reply
+from device.delivery.mqtt import ACKNOWLEDGED, Delivery
 from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError, RequestFailed
 from device.identity import Identity
 from device.registry import enrolment, proof, registration
@@ -57,10 +57,9 @@ class Broker:
             and used.certificate_path.read_text() == record["certificatePem"]
         )
 
-    def answer(self, topic: str, request: dict[str, Any]) -> Reply:
+    def answer(self, topic: str, request: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(topic)
-        answer = self.forge(topic, self._answer(topic, request))
-        return Reply("errorCode" not in answer, json.dumps(answer).encode())
+        return self.forge(topic, self._answer(topic, request))
 
     def _answer(self, topic: str, request: dict[str, Any]) -> dict[str, Any]:
         if topic == "$aws/certificates/create-from-csr/json":
@@ -103,11 +102,23 @@ class Session(FakeProof):
         assert topic == names.proof_topic("dev", THING)
         return ACKNOWLEDGED
 
-    def request(self, topic: str, payload: bytes) -> Reply:
+    def request(self, operation: str, request: Any) -> Any:
+        """As the SDK's client, which these requests and answers pass through, too."""
+        topic, response = {
+            "create_certificate_from_csr": (
+                names.SIGN_TOPIC,
+                iotidentity.CreateCertificateFromCsrResponse,
+            ),
+            "register_thing": (names.register_topic("dev"), iotidentity.RegisterThingResponse),
+        }[operation]
         self._broker.steps.tick()
-        answer = self._broker.answer(topic, json.loads(payload))
+        answer = self._broker.answer(topic, request.to_payload())
         self._broker.steps.tick()  # it may be lost
-        return answer
+        if "errorCode" in answer:
+            failed = RequestFailed(f"{answer['errorCode']}: {answer['errorMessage']}")
+            failed.code = answer["errorCode"]
+            raise failed
+        return response.from_payload(answer)
 
 
 @pytest.fixture
@@ -239,8 +250,8 @@ def test_a_revoked_claim_certificate_is_refused(
     ("forged", "seen"),
     [
         ({"certificatePem": "not one"}, "a certificate of the key made here"),
-        ({"certificateId": None}, "expected certificateId"),
-        ({"certificateOwnershipToken": 7}, "expected certificateOwnershipToken"),
+        ({"certificateId": None}, "expected certificate_id"),
+        ({"certificateOwnershipToken": 7}, "expected certificate_ownership_token"),
         ({"errorCode": "ResourceThrottled", "errorMessage": "later"}, "ResourceThrottled: later"),
         ({"thingName": "another"}, "expected to be registered as sensor-1, got 'another'"),
     ],
