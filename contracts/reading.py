@@ -78,7 +78,7 @@ class ReadingChecker:
 
     def _described(self, error: str) -> Violation:
         reason, path = describe(error)
-        schema = self._schema_at(path)
+        schema = self.schema_at(path)
         if reason == _NOT_ALLOWED and schema is not None:
             return Violation(f"{reason}: {_listed(schema.enum or ())}", path)
         if schema is not None and schema.timestamp and reason.startswith("expected integer"):
@@ -86,7 +86,8 @@ class ReadingChecker:
             return Violation(reason.replace("expected integer", unit, 1), path)
         return Violation(reason, path)
 
-    def _schema_at(self, path: str) -> Schema | None:
+    def schema_at(self, path: str) -> Schema | None:
+        """Return the schema of the value at ``path``; None if the contract has none there."""
         schema: Schema | None = self._schema
         for position, (name, index) in enumerate(_STEP.findall(path)):
             if index and position == 0:

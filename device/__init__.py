@@ -36,6 +36,7 @@ So, with Eclipse paho-mqtt::
     client.publish("dt/dev/sensor-1/telemetry", payload, qos=1).wait_for_publish()
 """
 
+import logging
 import os
 import signal
 import sys
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from device.identity import Identity
 
 __all__ = ["open"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def _interrupted(_number: int, _frame: object) -> None:
@@ -87,7 +90,8 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
         identity: What ``device.identity.load`` gives, or its folder.
         channel: The contract that readings keep to.
         topic: Where to publish; None: the channel's, through Basic Ingest.
-        check: See in ``put`` that a reading fits the contract.
+        check: Check in ``put`` that a reading fits the contract. A field that the contract does not
+            have is allowed; the logger ``device`` warns of it once.
         pack: Several readings to a message, up to a metering unit of 5 KB; else each is one.
         max_linger_seconds: How long a reading may wait for others to fill its message.
         max_spool_bytes: How large the spool may grow, at least 64 KiB.
@@ -126,7 +130,7 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
         Spool(own.spool_path, max_bytes=max_spool_bytes),
         topic,
         lambda: mqtt.Connection(own),
-        check=ReadingCheck(contract) if check else None,
+        check=ReadingCheck(contract, warn=_LOG.warning) if check else None,
         pack=pack,
         max_linger_seconds=max_linger_seconds,
         when_full=when_full,

@@ -3,8 +3,8 @@ r"""Publish readings as a device: ``python -m device.publish --env ENV --thing T
 It needs the identity's folder and nothing else: no AWS credentials. Readings come from the
 simulator, from ``--file`` or from ``--message``. Each is on disk, in the spool beside the identity,
 before it is sent, and leaves it when the broker has acknowledged it; what an earlier run left there
-is sent too. They are packed, several to a message, unless ``--no-pack`` says otherwise; what is not
-one JSON object, or not checked, is a message as it is.
+is sent too. They are packed, several to a message, unless ``--no-pack`` says otherwise; a payload
+that is not one JSON object, or is not checked, is a message of its own.
 
 A broker that cannot be reached, or is lost, does not stop the taking; what could not be sent goes
 out with the next run. When the broker says no to this device, it stops at once. Messages that it
@@ -22,9 +22,7 @@ import json
 import math
 import random
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,223 +34,38 @@ from contracts import Contract, names
 from device import cli, identity
 from device.cli import Progress
 from device.delivery import mqtt
+from device.delivery.publisher import Publisher, Result
 from device.delivery.sink import Sink
 from device.delivery.spool import Spool
-from device.errors import DeviceError, ExitStatus, SpoolFull
-from device.readings import sources
-from device.readings.check import ReadingCheck, ReadingError
+from device.errors import ExitStatus
+from device.readings import files, sources, times
+from device.readings.check import ReadingCheck
+from device.readings.csv_rows import CsvOptions, CsvRows
 from device.readings.simulator import Simulator
-from device.readings.sources import Payload, Source, Unusable
+from device.readings.sources import Source
 
-# A first attempt to connect, and finding out why it failed.
-_CONNECT_SECONDS = mqtt.CONNECT_TIMEOUT_SECONDS + 6.0
-# After Ctrl-C: long enough for an answer on its way, short enough for a person who waits.
-_INTERRUPTED_WAIT_SECONDS = 3.0
-_TICK_SECONDS = 0.2
 _TRIAL_SPOOL_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(slots=True)
-class Summary:
-    """What became of everything, counted in readings unless it says otherwise.
-
-    Attributes:
-        readings: Taken in this run.
-        earlier: In the spool already, from an earlier run.
-        published: Sent at least once: the sum of the next four.
-        acknowledged: The broker has them.
-        refused: The broker does not have them, and said why.
-        unknown: No answer; the broker may or may not have them.
-        invalid: Not taken, since they do not fit the contract.
-        spooled: Left in the spool for the next run, the refused and unknown ones among them.
-        dropped: Refused for so long that they were given up.
-        messages: Messages acknowledged.
-        units: Metering units of these.
-        cost_usd: What these cost up to the raw bucket.
-        cost_unpacked_usd: What one message per reading would have cost.
-    """
-
-    readings: int = 0
-    earlier: int = 0
-    published: int = 0
-    acknowledged: int = 0
-    refused: int = 0
-    unknown: int = 0
-    invalid: int = 0
-    spooled: int = 0
-    dropped: int = 0
-    messages: int = 0
-    units: int = 0
-    cost_usd: float = 0.0
-    cost_unpacked_usd: float = 0.0
-
-    def status(self) -> ExitStatus:
-        """The gravest of what happened to the readings."""
-        if self.spooled > self.refused:
-            return ExitStatus.UNKNOWN
-        if self.refused:
-            return ExitStatus.REFUSED
-        return ExitStatus.INVALID if self.invalid else ExitStatus.OK
-
-    def __str__(self) -> str:
-        text = (
-            f"published {self.published}: {self.acknowledged} acknowledged, "
-            f"{self.refused} refused, {self.unknown} unknown"
-        )
-        return f"{text}; {self.invalid} invalid, not published" if self.invalid else text
-
-    def cost(self) -> str:
-        """What it cost, in words."""
-        million = 1_000_000 / max(1, self.acknowledged)
-        return (
-            f"{_counted(self.messages, 'message')}, {_counted(self.units, 'metering unit')}; a "
-            f"million such readings: ${self.cost_usd * million:.4f}, each as a message of its own: "
-            f"${self.cost_unpacked_usd * million:.4f}"
-        )
-
-
-@dataclass(slots=True)
-class Result:
-    """How publishing ended.
-
-    Attributes:
-        summary: What became of everything.
-        reasons: Why readings were refused or stayed without an answer, with how many.
-        failure: Why the rest was left out, or could not be sent.
-        interrupted: Ctrl-C; the rest was left out.
-    """
-
-    summary: Summary = field(default_factory=Summary)
-    reasons: Counter[str] = field(default_factory=Counter)
-    failure: DeviceError | None = None
-    interrupted: bool = False
-
-    def status(self) -> ExitStatus:
-        """The status the command ends with: what ended it early, or the gravest outcome."""
-        if self.interrupted:
-            return ExitStatus.INTERRUPTED
-        return self.failure.status if self.failure else self.summary.status()
-
-
-class Publisher:
-    """Puts all of a source into a sink, and waits for the broker.
-
-    Args:
-        sink: Closed by ``publish``.
-        progress: Called with the counts so far, often.
-        say: Called with a line for each thing that a person should know.
-        verbatim: Every payload is a message as it is.
-        rate: Readings a second at most; None: as fast as they come.
-    """
-
-    def __init__(
-        self,
-        sink: Sink,
-        *,
-        progress: Callable[[Summary], None],
-        say: Callable[[str], None],
-        verbatim: bool = False,
-        rate: float | None = None,
-    ) -> None:
-        self._sink = sink
-        self._progress = progress
-        self._say = say
-        self._verbatim = verbatim
-        self._interval = 0.0 if rate is None else 1 / rate
-        self._result = Result()
-        self._next_look = 0.0
-
-    def publish(self, source: Source) -> Result:
-        """Take all of ``source``, wait for the answers, and close the sink."""
-        result, sink = self._result, self._sink
-        try:
-            try:
-                sink.wait_for_connection(_CONNECT_SECONDS)
-                self._take_all(source)
-                self._wait_for_answers(mqtt.ACKNOWLEDGEMENT_TIMEOUT_SECONDS + 1.0)
-            except KeyboardInterrupt:
-                result.interrupted = True
-                self._wait_for_answers(_INTERRUPTED_WAIT_SECONDS)
-        except KeyboardInterrupt:  # the second one: do not wait for the last answers
-            pass
-        except DeviceError as failure:
-            result.failure = failure
-        finally:
-            try:
-                sink.close(0)
-            except DeviceError as failure:
-                result.failure = failure
-        result.summary, result.reasons = self._summary(), sink.reasons()
-        if result.failure is None and result.summary.spooled > result.summary.refused:
-            result.failure = sink.trouble
-        return result
-
-    def _summary(self) -> Summary:
-        totals = asdict(self._sink.totals())
-        return Summary(readings=totals.pop("taken"), invalid=self._result.summary.invalid, **totals)
-
-    def _take_all(self, source: Source) -> None:
-        due = time.monotonic()
-        self._look()
-        for item in source:
-            if isinstance(item, Unusable):
-                self._refuse(item)
-            else:
-                while (left := due - time.monotonic()) > 0:
-                    self._look()
-                    time.sleep(min(left, _TICK_SECONDS))
-                due = max(due + self._interval, time.monotonic() - 1)  # catch up by 1 s at most
-                self._take(item)
-            if time.monotonic() >= self._next_look:
-                self._look()
-
-    def _take(self, item: Payload) -> None:
-        whole = self._verbatim or not item.content.lstrip().startswith(b"{")
-        told = False
-        while True:
-            try:
-                self._sink.put_content(item.content, whole=whole, wait=False)
-            except ReadingError as error:
-                self._refuse(Unusable(item.place, str(error)))
-            except SpoolFull:
-                if not told:
-                    self._say("the spool is full; waiting for the broker")
-                told = True
-                self._look()
-                time.sleep(_TICK_SECONDS)
-                continue
-            return
-
-    def _refuse(self, item: Unusable) -> None:
-        self._result.summary.invalid += 1
-        self._say(f"{item.place}: {item.reason}")
-
-    def _look(self) -> None:
-        """See that it makes sense to go on, and tell how far it is."""
-        self._next_look = time.monotonic() + _TICK_SECONDS
-        if self._sink.failure is not None:
-            raise self._sink.failure
-        self._progress(self._summary())
-
-    def _wait_for_answers(self, seconds: float) -> None:
-        """Wait until everything is answered, or until there was no answer for ``seconds``."""
-        end, answered = time.monotonic() + seconds, -1
-        while not self._sink.flush(_TICK_SECONDS):
-            so_far = self._summary()
-            self._progress(so_far)
-            if so_far.spooled == so_far.refused or time.monotonic() > end:
-                return
-            if self._sink.trouble is not None and not self._sink.was_connected:
-                return
-            so_many = so_far.acknowledged + so_far.refused
-            if so_many > answered and not self._result.interrupted:
-                end, answered = time.monotonic() + seconds, so_many
-        self._progress(self._summary())
-
-
-@click.command(cls=cli.Command)
-@click.option("--env", "environment", help="Environment of the identity; goes with --thing.")
-@click.option("--thing", "thing_name", help="Thing whose identity is in certs/ENV/THING.")
+@click.command(
+    cls=cli.Command,
+    examples=(
+        "python -m device.publish --env local --thing my-sensor --count 100",
+        "python -m device.publish --env dev --thing my-sensor --file readings.csv",
+        "python -m device.publish --env dev --thing my-sensor --file log.csv --map temp=temperature"
+        " --time-zone Europe/Berlin",
+        "tail -f log.ndjson | python -m device.publish --identity certs/dev/my-sensor --file -",
+    ),
+    statuses=(
+        *(ExitStatus.INVALID, ExitStatus.REFUSED, ExitStatus.UNKNOWN),
+        *(ExitStatus.CONNECTION_REFUSED, ExitStatus.UNREACHABLE),
+        *(ExitStatus.IDENTITY, ExitStatus.ENVIRONMENT, ExitStatus.SPOOL),
+    ),
+)
+@cli.environment_option(required=False)
+@click.option(
+    "--thing", "thing_name", metavar="THING", help="Thing whose identity is in certs/ENV/THING."
+)
 @cli.customer_option("Publish as this customer of the thing, with its own identity.")
 @click.option(
     "--identity",
@@ -267,12 +80,32 @@ class Publisher:
     "--file",
     "file",
     type=click.File("rb"),
-    help="One JSON reading per line, or CSV with a header; - is standard input.",
+    help="One JSON reading per line, or CSV with a header; also compressed (.gz, .bz2, .xz). "
+    "- is standard input.",
 )
 @click.option(
     "--file-format",
     type=click.Choice(["ndjson", "csv"]),
-    help="What --file holds.  [default: csv for *.csv, else ndjson]",
+    help="What --file holds.  [default: csv for *.csv and *.tsv, else ndjson]",
+)
+@click.option("--delimiter", metavar="CHARACTER", help="Between CSV cells.  [default: detected]")
+@click.option(
+    "--map",
+    "renamed",
+    multiple=True,
+    metavar="COLUMN=FIELD",
+    help="Field for a CSV column that has another name; repeatable.",
+)
+@click.option(
+    "--time-zone",
+    metavar="ZONE",
+    help="Of CSV times without an offset: UTC, +02:00 or Europe/Berlin.  [default: refuse them]",
+)
+@click.option(
+    "--from-line",
+    type=click.IntRange(1),
+    default=1,
+    help="First line of --file to publish; earlier ones are skipped.  [default: 1]",
 )
 @click.option("--message", "messages", multiple=True, metavar="JSON", help="A reading; repeatable.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings per second.")
@@ -286,8 +119,17 @@ class Publisher:
     help="Seconds that a reading waits for others to fill its message.",
 )
 @click.option("--check/--no-check", default=True, help="Publish only what fits the contract.")
-@click.option("--broker", is_flag=True, help="Plain topic, for subscribers; not Basic Ingest.")
-@click.option("--topic", help="Another topic altogether, to see whether the policy allows it.")
+@click.option(
+    "--basic-ingest/--no-basic-ingest",
+    default=True,
+    help="Publish through Basic Ingest, which is cheaper, or to the plain topic, which subscribers "
+    "receive too.",
+)
+@click.option(
+    "--topic",
+    metavar="TOPIC",
+    help="Publish to this topic instead, to see if the policy allows it.",
+)
 @cli.format_option("text", "json")
 @click.pass_context
 def main(
@@ -302,12 +144,16 @@ def main(
     seed: int | None,
     file: BinaryIO | None,
     file_format: str | None,
+    delimiter: str | None,
+    renamed: tuple[str, ...],
+    time_zone: str | None,
+    from_line: int,
     messages: tuple[str, ...],
     rate: float | None,
     pack: bool,
     max_linger_seconds: float,
     check: bool,  # click passes options by name
-    broker: bool,
+    basic_ingest: bool,
     topic: str | None,
     output_format: str,
 ) -> None:
@@ -321,23 +167,30 @@ def main(
         raise click.UsageError("--count and --seed are the simulator's; drop them or the input")
     if math.isnan(max_linger_seconds) or (rate is not None and math.isnan(rate)):
         raise click.UsageError("expected numbers for --max-linger and --rate, got nan")
+    if file is None and (file_format or delimiter or renamed or time_zone or from_line > 1):
+        raise click.UsageError(
+            "--file-format, --delimiter, --map, --time-zone and --from-line go with --file"
+        )
     own = identity.load(_folder(environment, thing_name, customer, folder))
     total: int | None = None
+    noun = "reading"
     try:
         contract = contracts.load(channel)
         if file is not None:
-            source = _from_file(file, file_format, contract, verbatim=not check)
+            noun = "line"
+            options = _csv_options(delimiter, renamed, time_zone)
+            source = _from_file(file, file_format, contract, options, verbatim=not check)
+            source = sources.starting_at(source, from_line)
         elif messages:
+            noun = "message"
             source, total = sources.from_messages(messages), len(messages)
         else:
             total = count or 1
             source = sources.from_simulator(_simulator(contract, seed), total)
         if topic is not None:
             mqtt.check_topic(topic)
-    except ValueError as error:  # the contract's, the simulator's or the topic's
+    except ValueError as error:  # the contract's, the file's, the simulator's or the topic's
         raise click.UsageError(str(error)) from None
-    if check:
-        source = sources.checked(source, ReadingCheck(contract))
     if topic is not None:
         sink = Sink(
             Spool(None, max_bytes=_TRIAL_SPOOL_BYTES),
@@ -352,23 +205,26 @@ def main(
         sink = device.open(
             own,
             channel=channel,
-            topic=own.device.topic(channel) if broker else None,
+            topic=None if basic_ingest else own.device.topic(channel),
             check=False,
             pack=pack,
             max_linger_seconds=max_linger_seconds,
         )
     if earlier := sink.totals().earlier:
-        click.echo(f"sending {_counted(earlier, 'reading')} of an earlier run too", err=True)
+        click.echo(f"sending {cli.counted(earlier, 'reading')} of an earlier run too", err=True)
     with Progress(total) as progress:
+        checker = ReadingCheck(contract, warn=progress.say)
         publisher = Publisher(
             sink,
             progress=lambda so_far: progress.show(so_far.acknowledged, str(so_far)),
             say=progress.say,
+            noun=noun,
             verbatim=not check,
             rate=rate,
         )
-        result = publisher.publish(source)
-    _report(result, output_format, kept=topic is None)
+        result = publisher.publish(sources.checked(source, checker) if check else source)
+    result.summary.unknown_fields = dict(checker.unknown_fields.counts)
+    _report(result, output_format, noun=noun, kept=topic is None)
     context.exit(result.status())
 
 
@@ -387,14 +243,54 @@ def _folder(
     return identity.folder_of(environment, names.client_id(thing_name, customer))
 
 
+def _csv_options(
+    delimiter: str | None, renamed: tuple[str, ...], time_zone: str | None
+) -> CsvOptions:
+    if delimiter is not None:
+        delimiter = "\t" if delimiter in {"\\t", "tab"} else delimiter
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            raise ValueError(f"expected one character for --delimiter, got {delimiter!r}")
+    fields: dict[str, str] = {}
+    for pair in renamed:
+        column, equals, name = pair.rpartition("=")
+        if not (equals and column and name):
+            raise ValueError(f"expected --map COLUMN=FIELD, got {pair!r}")
+        if column in fields or name in fields.values():
+            raise ValueError(f"expected each column and field once in --map, got {pair!r} too")
+        fields[column] = name
+    zone = None if time_zone is None else times.time_zone(time_zone)
+    return CsvOptions(delimiter=delimiter, time_zone=zone, fields=fields)
+
+
 def _from_file(
-    file: BinaryIO, file_format: str | None, contract: Contract, *, verbatim: bool
+    file: BinaryIO,
+    file_format: str | None,
+    contract: Contract,
+    options: CsvOptions,
+    *,
+    verbatim: bool,
 ) -> Source:
-    if file_format is None:
-        file_format = "csv" if str(getattr(file, "name", "")).endswith(".csv") else "ndjson"
-    if file_format == "csv":
-        return sources.from_csv(file, contract)
-    return sources.from_ndjson(file, verbatim=verbatim)
+    """Return the payloads of a file.
+
+    Raises:
+        ValueError: The file's compression or header cannot be used, or an option is for CSV only.
+    """
+    name = str(getattr(file, "name", ""))
+    suffix = files.file_type(name)
+    is_csv = suffix in {"csv", "tsv"} if file_format is None else file_format == "csv"
+    stream = files.opened(file, name, verbatim=verbatim and not is_csv)
+    if not is_csv:
+        if options != CsvOptions():
+            raise ValueError(
+                "--delimiter, --map and --time-zone are for CSV; add --file-format csv"
+            )
+        return sources.from_ndjson(stream, verbatim=verbatim)
+    if suffix == "tsv" and options.delimiter is None:
+        options = replace(options, delimiter="\t")
+    rows = CsvRows(stream, contract, options)
+    if rows.left_out:
+        cli.say(f"left out, as the pipeline adds them itself: {', '.join(rows.left_out)}")
+    return rows
 
 
 def _simulator(contract: Contract, seed: int | None) -> Simulator:
@@ -405,31 +301,33 @@ def _simulator(contract: Contract, seed: int | None) -> Simulator:
     return Simulator(contract, seed=seed, clock=time.time)
 
 
-def _report(result: Result, output_format: str, *, kept: bool) -> None:
+def _report(result: Result, output_format: str, *, noun: str, kept: bool) -> None:
     summary = result.summary
     for reason, count in result.reasons.most_common():
-        click.echo(f"{count} {reason}", err=True)
+        cli.say(f"{count} {reason}")
     if result.failure is not None:
-        click.echo(f"error: {result.failure}", err=True)
+        cli.say(f"error: {result.failure}")
     if result.interrupted:
-        click.echo("interrupted; the rest was not published", err=True)
-    if summary.dropped:
-        click.echo(f"{_counted(summary.dropped, 'reading')} refused for a week: dropped", err=True)
-    if summary.spooled and kept:
-        click.echo(
-            f"{_counted(summary.spooled, 'reading')} in the spool; the next run sends them",
-            err=True,
+        cli.say("interrupted; the rest was not published")
+    if not result.complete and noun == "line" and result.reached:
+        cli.say(
+            f"stopped after line {result.reached}; "
+            f"--from-line {result.reached + 1} publishes the rest"
         )
+    if summary.dropped:
+        cli.say(f"{cli.counted(summary.dropped, 'reading')} refused for a week: dropped")
+    if summary.spooled and kept:
+        cli.say(f"{cli.counted(summary.spooled, 'reading')} in the spool; the next run sends them")
+    for name, count in summary.unknown_fields.items():
+        cli.say(f"{cli.counted(count, 'reading')} with the unknown field {json.dumps(name)}")
+    if result.complete and not (summary.readings or summary.earlier or summary.invalid):
+        cli.say("nothing to publish: the input holds no readings")
     if output_format == "json":
-        click.echo(json.dumps(asdict(summary)))
+        cli.echo_json(asdict(summary))
         return
     click.echo(str(summary))
     if summary.messages:
         click.echo(summary.cost())
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 if __name__ == "__main__":

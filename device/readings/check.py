@@ -5,12 +5,14 @@ object, since a reader may take either value.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from contracts import Contract
 from contracts.reading import ReadingChecker, check_utf8, text_at
+from device.readings.hints import UnknownFields, other_unit, similar_name
 
 _SHOWN_CHARACTERS = 60
 
@@ -20,10 +22,20 @@ class ReadingError(ValueError):
 
 
 class ReadingCheck:
-    """Checks payloads against ``contract``."""
+    """Checks payloads against a contract.
 
-    def __init__(self, contract: Contract) -> None:
+    Args:
+        contract: Of the readings.
+        warn: Called once for each field that the contract does not have; readings may have such
+            fields, but nothing after the raw data keeps them.
+
+    Attributes:
+        unknown_fields: The names of these fields, counted.
+    """
+
+    def __init__(self, contract: Contract, *, warn: Callable[[str], None] | None = None) -> None:
         self._checker = ReadingChecker(contract)
+        self.unknown_fields = UnknownFields(contract.schema, warn)
 
     def check(self, payload: bytes) -> None:
         """Check that ``payload`` is a reading, or an array of readings.
@@ -35,7 +47,7 @@ class ReadingCheck:
         try:
             check_utf8(payload)
             value = (self._checker.many if is_array else self._checker.one).decode(payload)
-            _JSON.decode(payload.decode())
+            self.unknown_fields.note(_JSON.decode(payload.decode()))
         except msgspec.ValidationError as error:
             raise ReadingError(self._explained(error, payload)) from None
         except (ValueError, RecursionError) as error:
@@ -47,7 +59,28 @@ class ReadingCheck:
         reason, path = self._checker.violation(error)
         expected, _, _ = reason.partition(", got ")
         got = text_at(payload, path)
-        return f"{path}: {reason if got is None else f'{expected}, got {_shortened(got)}'}"
+        if got is None:
+            return f"{path}: {reason}{self._name_hint(payload, path)}"
+        return f"{path}: {expected}, got {_shortened(got)}{self._unit_hint(path, got)}"
+
+    def _unit_hint(self, path: str, got: str) -> str:
+        schema = self._checker.schema_at(path)
+        if schema is None or not got.lstrip("-").isdecimal() or len(got) > _SHOWN_CHARACTERS:
+            return ""
+        unit = other_unit(schema, int(got))
+        return "" if unit is None else f"; this looks like {unit}"
+
+    def _name_hint(self, payload: bytes, path: str) -> str:
+        """Name the field that may have been meant for the missing one."""
+        parent, _, name = path.rpartition(".")
+        schema, there = self._checker.schema_at(parent), text_at(payload, parent)
+        if schema is None or there is None:
+            return ""
+        known = {field.name for field in schema.fields}
+        similar = similar_name(
+            name, msgspec.json.decode(there, type=dict[str, msgspec.Raw]).keys() - known
+        )
+        return "" if similar is None else f"; the reading has {json.dumps(similar)}"
 
 
 def parse_json(payload: bytes) -> Any:

@@ -16,17 +16,21 @@ from click.testing import CliRunner, Result
 from device import identity
 from device.delivery import mqtt
 from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
+from device.delivery.publisher import Publisher, Summary
 from device.delivery.sink import Sink
 from device.delivery.spool import Spool
 from device.errors import ConnectionRefused, ExitStatus, Unreachable
-from device.publish import Publisher, Summary, main
+from device.publish import main
+from device.readings import sources
 from device.readings.sources import Payload, Source, Unusable
 from device.registry.registration import provision
 from tests.unit.device.fakes import FakeConnection, FakeIot, environment
 
 REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
 UNKNOWN = Delivery(Outcome.UNKNOWN, "no answer within 20 s")
-GOOD = json.dumps({"timestamp": 1, "temperature": 1, "humidity": 1, "battery": 1, "status": "ok"})
+GOOD = json.dumps(
+    {"timestamp": 1_790_000_000_123, "temperature": 1, "humidity": 1, "battery": 1, "status": "ok"}
+)
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def summary(result: Result) -> dict[str, int]:
 
 
 def payloads(count: int) -> Source:
-    return (Payload(f"line {number}", b"%d" % number) for number in range(count))
+    return (Payload(number, b"%d" % number) for number in range(count))
 
 
 def publisher(broker: FakeConnection, **options: Any) -> Publisher:
@@ -97,7 +101,7 @@ def test_publishes_one_simulated_reading_to_basic_ingest(command: Callable[..., 
 
 def test_broker_means_the_plain_topic(command: Callable[..., Result]) -> None:
     broker = FakeConnection()
-    command("--broker", broker=broker)
+    command("--no-basic-ingest", broker=broker)
     assert broker.sent[0][0] == "dt/dev/sensor-1/telemetry"
 
 
@@ -360,7 +364,7 @@ def test_a_full_spool_is_waited_for() -> None:
             broker.answer_all(ACKNOWLEDGED)
 
     answered, answering = threading.Event(), threading.Thread(target=answer)
-    source = (Payload("", b"x" * 100_000) for _ in range(200))  # the spool has 16 MB
+    source = (Payload(number, b"x" * 100_000) for number in range(200))  # the spool has 16 MB
     result = publisher(broker, say=say).publish(source)
     answered.set()
     answering.join()
@@ -375,8 +379,8 @@ def test_a_disk_that_is_full_is_not_waited_for() -> None:
     results = []
 
     def slowly() -> Source:
-        for _ in range(100):
-            yield Payload("", b"x" * 10_000)
+        for number in range(100):
+            yield Payload(number, b"x" * 10_000)
             time.sleep(0.01)  # it is found full while readings still come
 
     thread = threading.Thread(
@@ -473,3 +477,97 @@ def test_every_command_explains_itself(module: str) -> None:
         cwd=identity.PROJECT_ROOT,
     )
     assert found.stdout.startswith(f"Usage: python -m {module}")
+
+
+HEADER = "timestamp,temperature,humidity,battery,status"
+ROW = "1790000000123,1,1,1,ok"
+
+
+def test_a_csv_file_is_known_by_its_name_whatever_its_case(
+    command: Callable[..., Result], tmp_path: Path
+) -> None:
+    broker = FakeConnection()
+    path = tmp_path / "LOG.CSV.GZ"
+    path.write_bytes(gzip.compress(f"{HEADER}\n{ROW}\n".replace(",", ";").encode("utf-16")))
+    result = command("--file", str(path), "--format", "json", broker=broker)
+    assert summary(result)["acknowledged"] == 1, result.stderr
+
+
+def test_columns_are_mapped_and_times_read_in_a_zone(
+    command: Callable[..., Result], tmp_path: Path
+) -> None:
+    broker = FakeConnection()
+    path = tmp_path / "log.tsv"
+    path.write_text("when\ttemp\thumidity\tbattery\tstatus\n2026-07-01 12:00\t1\t1\t1\tok\n")
+    command(
+        *("--file", str(path), "--map", "when=timestamp", "--map", "temp=temperature"),
+        *("--time-zone", "Europe/Berlin"),
+        broker=broker,
+    )
+    ((reading,),) = [sent_readings(broker)]
+    assert (reading["timestamp"], reading["temperature"]) == (1_782_900_000_000, 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--delimiter", ";;"),
+        ("--map", "when"),
+        ("--map", "when=nope"),
+        ("--time-zone", "Middle/Earth"),
+        ("--file-format", "ndjson", "--delimiter", ";"),
+    ],
+)
+def test_an_option_that_does_not_fit_the_file_is_one_line(
+    command: Callable[..., Result], tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"{HEADER}\n{ROW}\n")
+    result = command("--file", str(path), *options, broker=FakeConnection())
+    assert result.exit_code == ExitStatus.USAGE
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+
+
+def test_a_file_can_be_gone_on_with_after_an_interruption(
+    command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.ndjson"
+    path.write_text(f"{GOOD}\n" * 5)
+    from_ndjson = sources.from_ndjson
+
+    def interrupted(file: Any, *, verbatim: bool) -> Source:
+        for item in from_ndjson(file, verbatim=verbatim):
+            if item.number == 3:
+                raise KeyboardInterrupt
+            yield item
+
+    broker = FakeConnection()
+    with monkeypatch.context() as patched:
+        patched.setattr(sources, "from_ndjson", interrupted)
+        result = command("--file", str(path), broker=broker)
+    assert result.exit_code == ExitStatus.INTERRUPTED
+    assert "stopped after line 2; --from-line 3 publishes the rest" in result.stderr
+    command("--file", str(path), "--from-line", "3", broker=broker)
+    assert len(sent_readings(broker)) == 5
+
+
+def test_an_empty_file_is_said_and_no_error(command: Callable[..., Result]) -> None:
+    result = command("--file", "-", broker=FakeConnection(), stdin=b"\n\n")
+    assert result.exit_code == ExitStatus.OK
+    assert "nothing to publish" in result.stderr
+
+
+def test_unknown_fields_are_told_once_and_counted(command: Callable[..., Result]) -> None:
+    line = json.dumps({**json.loads(GOOD), "wind": 1})
+    stdin = f"{line}\n".encode() * 3
+    result = command("--file", "-", "--format", "json", broker=FakeConnection(), stdin=stdin)
+    assert json.loads(result.stdout)["unknown_fields"] == {"wind": 3}
+    assert result.stderr.count('no field "wind"') == 1
+
+
+def test_thousands_of_lines_with_one_fault_take_a_few_lines(command: Callable[..., Result]) -> None:
+    stdin = b'{"timestamp": "soon"}\n' * 7267
+    result = command("--file", "-", broker=FakeConnection(), stdin=stdin)
+    assert result.exit_code == ExitStatus.INVALID
+    assert len(result.stderr.splitlines()) < 10
+    assert "7,267  $.timestamp: expected integer" in result.stderr

@@ -820,3 +820,16 @@ def test_importing_the_package_loads_next_to_nothing() -> None:
         cwd=identity.PROJECT_ROOT,
     )
     assert found.stdout.strip() == ""
+
+
+def test_an_unknown_field_is_warned_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mqtt, "Connection", lambda _: FakeConnection())
+    folder = provision(environment(tmp_path, FakeIot()), "sensor-1", lambda _: None).folder
+    with device.open(folder) as opened:
+        for _ in range(3):
+            opened.put({**GOOD, "timestamp": 1_790_000_000_123, "wind": 1})
+    assert [record.getMessage() for record in caplog.records] == [
+        'the contract has no field "wind"; its values are kept in the raw data only'
+    ]

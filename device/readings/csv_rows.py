@@ -1,0 +1,279 @@
+"""Readings from a CSV file: one per row, in the fields that the header names.
+
+The contract says what a cell is: text for a string, a time for a time field, JSON for everything
+else. An empty cell is an absent field, or null where the contract requires a field that may be
+null. A column named ``wind.speed`` is the field ``speed`` of the object ``wind``. A column that
+the contract does not know is text. A cell that is not of its field's type stays text, and the
+check then rejects the reading.
+"""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from functools import partial
+from itertools import chain
+from typing import Any, BinaryIO, Literal, Self
+
+from contracts import PARTITION_COLUMNS, ROW_FIELDS, Contract, Field, Schema
+from device.readings import times
+from device.readings.check import ReadingError, parse_json
+from device.readings.files import DamagedFileError
+from device.readings.sources import Payload, Unusable, compact
+
+DELIMITERS = ",;\t|"
+
+# Longer than any reading may be; what is not text at all must not fill the memory.
+_LONGEST_LINE_CHARACTERS = 1 << 20
+
+# What the pipeline adds to a row, and no contract may use as a name.
+_ROW_COLUMNS = frozenset({*(field.name for field in ROW_FIELDS), *PARTITION_COLUMNS, "day"})
+# These are in nobody's own files.
+_TABLE_ONLY = frozenset({"raw_key", "raw_line", "reading_index"})
+
+
+class HeaderError(ValueError):
+    """The file's header cannot be used; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvOptions:
+    """How to read a CSV file.
+
+    Attributes:
+        delimiter: Between cells; None: the one of ``DELIMITERS`` that gives the header the most
+            names that the contract knows, a comma if none does.
+        time_zone: Where times without an offset were read; None: they are refused.
+        fields: Column to field, for columns that are named differently.
+    """
+
+    delimiter: str | None = None
+    time_zone: tzinfo | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Where the cells of a column go in a reading (None: nowhere), and how they are read."""
+
+    steps: tuple[str, ...] | None = None
+    read: Callable[[str], Any] = str
+    null_if_empty: bool = False
+
+
+class CsvRows:
+    """The readings of a CSV file, in order: an iterator of ``Payload`` and ``Unusable``.
+
+    A row is numbered by the line on which it begins.
+
+    Args:
+        file: UTF-8, read as it is asked for; its header is read at once.
+        contract: Of the readings.
+        options: How to read it.
+
+    Attributes:
+        left_out: Columns that the pipeline itself adds to a table, and that are not sent again.
+        is_from_table: The file is the result of a query: times without an offset are in UTC, and
+            names of fields may be in lower case.
+
+    Raises:
+        HeaderError: Two columns give the same field, or a column of ``options.fields`` is missing
+            or given to no field of the contract.
+        DamagedFileError: Not even the header can be read.
+    """
+
+    def __init__(self, file: BinaryIO, contract: Contract, options: CsvOptions) -> None:
+        # Bytes that are not UTF-8 become surrogates: they must cost their own row only.
+        text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+        self._lines = _Lines(text)
+        self._known = dict(_paths(contract.fields))
+        first = next((line for line in self._lines if line.strip()), "")
+        delimiter = options.delimiter or self._likely_delimiter(first, options.fields)
+        self._rows = csv.reader(chain([first], self._lines), delimiter=delimiter, strict=True)
+        try:
+            header = next(self._rows, [])
+        except csv.Error as error:
+            raise HeaderError(f"expected a CSV header on line 1: {error}") from None
+        names = [name.strip() for name in header]
+        self.is_from_table = not _TABLE_ONLY.isdisjoint(names)
+        self.left_out = [
+            name
+            for name in names
+            if name in _ROW_COLUMNS and name not in self._known and name not in options.fields
+        ]
+        self._zone = options.time_zone or (UTC if self.is_from_table else None)
+        self._columns = self._layout(names, options.fields, contract.channel)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Payload | Unusable:
+        while True:
+            line = self._lines.number + 1
+            try:
+                row = next(self._rows)
+            except csv.Error as error:
+                last = self._lines.number
+                until = f", in a row that ends on line {last}" if last > line else ""
+                return Unusable(line, f"expected CSV: {error}{until}")
+            except DamagedFileError as error:
+                self._rows = csv.reader(())
+                return Unusable(line, str(error))
+            if row:
+                return self._reading(line, row)
+
+    def _reading(self, line: int, row: list[str]) -> Payload | Unusable:
+        if len(row) != len(self._columns):
+            expected = f"expected {len(self._columns)} cells, as in the header"
+            return Unusable(line, f"{expected}, got {len(row)}")
+        reading: dict[str, Any] = {}
+        for column, cell in zip(self._columns, row, strict=True):
+            if column.steps is None or not (cell or column.null_if_empty):
+                continue
+            try:
+                value = column.read(cell) if cell else None
+            except times.TimeError as error:
+                return Unusable(line, f"$.{'.'.join(column.steps)}: {error}")
+            inner = reading
+            for step in column.steps[:-1]:
+                inner = inner.setdefault(step, {})
+            inner[column.steps[-1]] = value
+        try:
+            return Payload(line, compact(reading))
+        except UnicodeEncodeError:
+            return Unusable(line, "expected UTF-8")
+
+    def _likely_delimiter(self, first: str, fields: Mapping[str, str]) -> str:
+        """Return the delimiter that the header tells; a name of a field holds none of them."""
+        names = self._known.keys() | _ROW_COLUMNS | fields.keys()
+
+        def known(delimiter: str) -> int:
+            try:
+                (header,) = csv.reader([first], delimiter=delimiter)
+            except (csv.Error, ValueError):
+                return 0
+            return sum(name.strip() in names for name in header)
+
+        return max(DELIMITERS, key=known)
+
+    def _layout(self, names: list[str], fields: Mapping[str, str], channel: str) -> list[_Column]:
+        self._check_names(names, fields, channel)
+        by_column = {path.lower(): path for path in self._known}
+        columns, given = list[_Column](), dict[tuple[str, ...], str]()
+        for name in names:
+            if name in self.left_out:
+                columns.append(_Column())
+                continue
+            path = fields.get(name, name)
+            if self.is_from_table and path not in self._known:
+                path = by_column.get(path, path)
+            steps = self._steps(path)
+            for other, column in given.items():
+                shorter = min(len(steps), len(other))
+                if steps[:shorter] == other[:shorter]:
+                    raise HeaderError(
+                        f"expected one column for each field, got {_shown(column)} and "
+                        f"{_shown(name)} for the same one"
+                    )
+            given[steps] = name
+            columns.append(self._column(path, steps))
+        return columns
+
+    def _check_names(self, names: list[str], fields: Mapping[str, str], channel: str) -> None:
+        for column, path in fields.items():
+            if column not in names:
+                raise HeaderError(
+                    f"expected a column named {_shown(column)}, got {', '.join(map(_shown, names))}"
+                )
+            if path not in self._known:
+                raise HeaderError(
+                    f"expected a field of the contract {channel} for column {_shown(column)} "
+                    f"({', '.join(self._known)}), got {_shown(path)}"
+                )
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise HeaderError(
+                    f"expected every column once, got {_shown(name)} {count} times in the header"
+                )
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise HeaderError(
+                    f"expected a header in UTF-8, got column {names.index(name) + 1} that is not"
+                ) from None
+
+    def _steps(self, path: str) -> tuple[str, ...]:
+        """Return the way to a field; only objects of the contract have fields of their own."""
+        parent = path.rpartition(".")[0]
+        if path in self._known or (parent in self._known and self._known[parent].schema.fields):
+            return tuple(path.split("."))
+        return (path,)
+
+    def _column(self, path: str, steps: tuple[str, ...]) -> _Column:
+        known = self._known.get(path)
+        if known is None:
+            return _Column(steps)
+        null_if_empty = known.required and known.schema.nullable
+        return _Column(steps, _reader(known.schema, self._zone), null_if_empty)
+
+
+class _Lines:
+    """The lines of a file, numbered; a line that no reading can have is a ``csv.Error``."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(_LONGEST_LINE_CHARACTERS)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if len(line) == _LONGEST_LINE_CHARACTERS and line[-1] not in "\r\n":
+            while line and line[-1] not in "\r\n":
+                line = self._text.readline(_LONGEST_LINE_CHARACTERS)
+            raise csv.Error(f"a line has more than {_LONGEST_LINE_CHARACTERS} characters")
+        return line
+
+
+def _paths(fields: Sequence[Field], parent: str = "") -> Iterator[tuple[str, Field]]:
+    """Yield each field with its dotted path, the fields of objects too."""
+    for known in fields:
+        path = f"{parent}{known.name}"
+        yield path, known
+        yield from _paths(known.schema.fields, f"{path}.")
+
+
+def _reader(schema: Schema, zone: tzinfo | None) -> Callable[[str], Any]:
+    """Return the function that turns a cell into a value of ``schema``."""
+    if schema.timestamp is not None:
+        return partial(_timestamp, unit=schema.timestamp, zone=zone)
+    if schema.date_time:
+        return partial(_date_time, zone=zone)
+    return str if schema.kind == "string" else _json
+
+
+def _timestamp(cell: str, *, unit: Literal["ms", "s"], zone: tzinfo | None) -> Any:
+    moment = times.epoch(cell, unit, zone)
+    return _json(cell) if moment is None else moment
+
+
+def _date_time(cell: str, *, zone: tzinfo | None) -> str:
+    return times.rfc_3339(cell, zone) or cell
+
+
+def _json(cell: str) -> Any:
+    try:
+        return parse_json(cell.encode("utf-8", "surrogateescape"))
+    except ReadingError:
+        return cell
+
+
+def _shown(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
