@@ -8,10 +8,11 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CDK_DISABLE_CLI_TELEMETRY := true
-unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+# What could change what is installed or run; make itself still sees PYTHON and ENV.
+unexport VIRTUAL_ENV NODE_ENV NODE_OPTIONS $(filter PYTHON%,$(.VARIABLES))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format synth lock clean
+.PHONY: help setup demo test unit check bench format synth lock clean
 # Set-up first, then one target after the other: they share one machine.
 .NOTPARALLEL:
 
@@ -26,6 +27,9 @@ demo: setup ## run the whole pipeline on this machine: no AWS account, no Docker
 
 test: setup ## run all tests, the end-to-end ones on the local stack included
 	@python -m pytest
+
+unit: setup ## run the tests that need neither the local stack nor sockets
+	@python -m pytest tests/unit tests/infra
 
 check: setup ## lint, types, imports, formatting
 	ruff check
@@ -57,8 +61,8 @@ lock: setup ## bring every locked requirement up to date, then run make test
 	$(LOCK) requirements-uv.in -o requirements-uv.txt
 	npm update --package-lock-only --no-audit --no-fund
 
-clean: ## remove all that the other targets made; identities in certs/ stay
+clean: ## remove all that the other targets made; certs/ and the local stack's data stay
 	@test ! -x .venv/bin/python || python -m local down --quiet
-	rm -rf .venv node_modules .build .local .bench cdk.out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv node_modules .build .bench cdk.out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf lambda/*/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -232,10 +232,10 @@ def time_of(environment: str, root: Path = PROJECT_ROOT) -> datetime | None:
 
 def _session(environment: str, settings: dict[str, Any], root: Path) -> boto3.Session:
     session = (
-        local_stack.session(_botocore_session(LOCAL), root)
+        local_stack.session(_botocore_session(), root)
         if environment == LOCAL
         else boto3.Session(
-            botocore_session=_botocore_session(None),
+            botocore_session=_botocore_session(),
             # boto3 itself reads AWS_DEFAULT_REGION and the profile, but not AWS_REGION.
             region_name=settings.get("region") or os.environ.get("AWS_REGION") or None,
         )
@@ -249,8 +249,8 @@ def _session(environment: str, settings: dict[str, Any], root: Path) -> boto3.Se
     return session
 
 
-def _botocore_session(profile: str | None) -> botocore.session.Session:
-    session = botocore.session.Session(profile=profile)
+def _botocore_session() -> botocore.session.Session:
+    session = botocore.session.Session()
     session.set_default_client_config(_CLIENT_CONFIG)
     return session
 

@@ -1,16 +1,20 @@
 """How commands reach the stack on this machine, which ``python -m local up`` starts."""
 
 import json
+import os
 from configparser import ConfigParser, SectionProxy
 from configparser import Error as ConfigError
 from pathlib import Path
 
 import boto3
 import botocore.session
+from botocore.config import Config
 
 from device.errors import AwsError, ExitStatus
 
 ENVIRONMENT = "local"
+
+_KEYS = ("region", "endpoint_url", "ca_bundle", "aws_access_key_id", "aws_secret_access_key")
 
 
 def session(own: botocore.session.Session, root: Path) -> boto3.Session:
@@ -21,14 +25,21 @@ def session(own: botocore.session.Session, root: Path) -> boto3.Session:
     """
     path = root / ".local" / "aws" / "config"
     profile = _profile(path)
-    # Only this file counts. If a variable or a profile of the same name did, a command for the
-    # emulator could run in an AWS account.
-    own.set_config_variable("config_file", str(path))
-    own.set_config_variable("credentials_file", str(path.with_name("credentials")))
+    # Only this file counts. If a variable or a profile did, a command for the emulator could run
+    # in an AWS account. botocore would expand a "$" in the file's path, so it does not read it.
+    own.session_var_map["profile"] = (None, None, None, None)  # AWS_PROFILE is not asked
+    own.set_config_variable("config_file", os.devnull)
+    own.set_config_variable("credentials_file", os.devnull)
+    own.set_credentials(profile["aws_access_key_id"], profile["aws_secret_access_key"])
     overrides = own.get_component("config_store")
     for name in ("endpoint_url", "ca_bundle"):
         overrides.set_config_variable(name, profile[name])
-    overrides.set_config_variable("ignore_configured_endpoint_urls", False)  # as that variable may
+    # Variables may set these, too.
+    for name in ("ignore_configured_endpoint_urls", "use_fips_endpoint", "use_dualstack_endpoint"):
+        overrides.set_config_variable(name, False)
+    without_proxy = Config(proxies={})
+    config = own.get_default_client_config()
+    own.set_default_client_config(config.merge(without_proxy) if config else without_proxy)
     return boto3.Session(botocore_session=own, region_name=profile["region"])
 
 
@@ -37,7 +48,7 @@ def _profile(path: Path) -> SectionProxy:
     try:
         config.read_string(path.read_text("utf-8"))
         profile = config[f"profile {ENVIRONMENT}"]
-        for name in ("region", "endpoint_url", "ca_bundle"):
+        for name in _KEYS:
             profile[name]
     except (OSError, ValueError, LookupError, ConfigError):
         raise _not_running() from None

@@ -21,6 +21,17 @@ BIN = VENV / "bin"
 DONE = VENV / ".setup"
 LOG = ROOT / ".build" / "setup.log"
 
+# All that the steps take from the caller's environment: programs, temporary files, and the way to
+# the package registries. Anything else, as PIP_TARGET or NODE_ENV, could change what is installed.
+INHERITED = (
+    *("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR"),
+    *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+    *("PIP_CERT", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"),
+    *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"),
+    *("UV_NATIVE_TLS", "npm_config_registry", "NPM_CONFIG_REGISTRY"),
+)
+
 _NETWORK = "Is the network up, and is PyPI reachable? Then run `make setup` again."
 
 
@@ -107,10 +118,9 @@ STEPS = (
 def main() -> int:
     """Run every step that is not up to date; return the process's exit status."""
     if sys.version_info < (3, 11):  # noqa: UP036  # this is where an older one is told so
-        print(
+        _say(
             f"error: expected Python 3.11 or newer, got {sys.version.split()[0]} "
-            f"({sys.executable}); run make PYTHON=/path/to/python3.11",
-            file=sys.stderr,
+            f"({sys.executable}); run make PYTHON=/path/to/python3.11"
         )
         return 1
     with _only_one():
@@ -124,6 +134,12 @@ def main() -> int:
             (BIN / "cdk").unlink(missing_ok=True)
             (BIN / "cdk").symlink_to(ROOT / "node_modules" / ".bin" / "cdk")
     return 0
+
+
+def _say(text: str, end: str = "\n") -> None:
+    """Print to stderr; a reader that is gone (``make setup 2>&1 | head -1``) changes nothing."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 def _works(python: Path) -> bool:
@@ -145,11 +161,12 @@ def _run(number: int, step: Step) -> bool:
     digest = _digest(step)
     if done.exists() and done.read_text() == digest:
         return True
-    print(f"setup {number}/{len(STEPS)}: {step.name} ... ", end="", file=sys.stderr, flush=True)
+    _say(f"setup {number}/{len(STEPS)}: {step.name} ... ", end="")
     started = time.monotonic()
     LOG.parent.mkdir(parents=True, exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', '')}"
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    environment["LANG"] = "C.UTF-8"
     with LOG.open("wb") as log:
         status = subprocess.run(
             step.command,
@@ -161,17 +178,16 @@ def _run(number: int, step: Step) -> bool:
             check=False,
         ).returncode
     if status != 0:
-        print("failed", file=sys.stderr)
-        print(LOG.read_text(errors="replace")[-4000:], file=sys.stderr)
-        print(
+        _say("failed")
+        _say(LOG.read_text(errors="replace")[-4000:])
+        _say(
             f"error: set-up step {number} ({step.name}) failed with status {status}. "
-            f"{step.remedy} (All it printed: {LOG.relative_to(ROOT)})",
-            file=sys.stderr,
+            f"{step.remedy} (All it printed: {LOG.relative_to(ROOT)})"
         )
         return False
     said = LOG.read_text(errors="replace").strip()
     result = f", {said}" if said and "\n" not in said else ""
-    print(f"done ({time.monotonic() - started:.0f} s{result})", file=sys.stderr)
+    _say(f"done ({time.monotonic() - started:.0f} s{result})")
     DONE.mkdir(parents=True, exist_ok=True)
     (DONE / "home").write_text(str(VENV))
     done.write_text(digest)
@@ -195,7 +211,7 @@ def _only_one() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            print("setup: waiting for another set-up of this folder ...", file=sys.stderr)
+            _say("setup: waiting for another set-up of this folder ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -204,5 +220,8 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("\ninterrupted; run `make setup` to go on", file=sys.stderr)
+        _say("\ninterrupted; run `make setup` to go on")
         sys.exit(130)
+    except OSError as error:
+        _say(f"\nerror: cannot use {error.filename or ROOT}: {error.strerror}")
+        sys.exit(1)

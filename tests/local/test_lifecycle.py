@@ -5,6 +5,7 @@ In a copy of the project, which has a stack of its own beside the one that other
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -24,8 +25,37 @@ from tests.local.conftest import Lake, wait_until
 _TIMEOUT_SECONDS = 180
 
 
+# Nothing of this may reach the stack. Nobody listens on port 9.
+_HOSTILE_ENVIRONMENT = {
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "SSL_CERT_FILE": "/nonexistent",
+    "REQUESTS_CA_BUNDLE": "/nonexistent",
+    "PIP_USER": "1",
+    "PIP_TARGET": "/nonexistent",
+    "NODE_ENV": "production",
+    "LANG": "C",
+    "LC_ALL": "C",
+    "TZ": "America/Los_Angeles",
+    "AWS_PROFILE": "nobody",
+    "AWS_ACCESS_KEY_ID": "caller",
+    "AWS_SECRET_ACCESS_KEY": "caller",
+    "AWS_SESSION_TOKEN": "caller",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_CA_BUNDLE": "/nonexistent",
+    "AWS_CONFIG_FILE": "/nonexistent",
+    "AWS_USE_FIPS_ENDPOINT": "true",
+    "PYTHONPATH": "/nonexistent",
+}
+
+
 class Project:
-    """A copy of the project: its tracked files, with the installed packages of this one."""
+    """A copy of the project: its tracked files, with the installed packages of this one.
+
+    All tests use it in a folder whose name a shell would take apart, and with the environment of
+    a caller who has other plans.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,6 +73,7 @@ class Project:
         return subprocess.Popen(
             [sys.executable, "-m", "local", *arguments],
             cwd=self.folder,
+            env={**os.environ, **_HOSTILE_ENVIRONMENT},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -59,6 +90,7 @@ class Project:
         done = subprocess.run(
             [sys.executable, "-m", *arguments],
             cwd=self.folder,
+            env={**os.environ, **_HOSTILE_ENVIRONMENT},
             capture_output=True,
             text=True,
             check=False,
@@ -89,7 +121,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    made = Project(tmp_path_factory.mktemp("copy") / "project")
+    made = Project(tmp_path_factory.mktemp("copy") / 'it\'s ä "copy" & $HOME')
     yield made
     made.run("down")
 
@@ -157,6 +189,12 @@ def test_the_demo_works_killed_at_any_moment_and_run_again_on_other_ports(
     assert status["up"] is True
     assert status["mqtt_port"] != 8883
     assert not str(status["endpoint_url"]).endswith(":4566")
+
+
+def test_answers_of_queries_do_not_depend_on_the_callers_time_zone(project: Project) -> None:
+    sql = "SELECT CAST(date_trunc('day', min(timestamp)) AS varchar) AS day FROM telemetry"
+    answer = json.loads(project.module("ops.query", "--env", "local", "--format", "json", sql))
+    assert answer["day"].endswith(" 00:00:00+00")
 
 
 def test_a_second_up_finds_the_first(project: Project) -> None:
