@@ -341,7 +341,7 @@ def test_up_says_truly_what_ctrl_c_does(project: Project) -> None:
     assert "It stays up after Ctrl-C; python -m local down stops it.\n" in said
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
-    assert output.endswith("\nthe stack stays up; python -m local down stops it\n")
+    assert output.splitlines()[-1] == "the stack stays up; python -m local down stops it"
     assert project.status()["up"] is True
 
 
