@@ -11,12 +11,13 @@ from click.testing import CliRunner
 
 import contracts
 from device import identity, simulate
-from device.delivery import mqtt
+from device.delivery import mqtt, simulation
 from device.delivery.mqtt import Delivery, Outcome
+from device.delivery.simulation import Simulation, SimulationReport, percentiles
 from device.errors import ConnectionRefused, ExitStatus, Unreachable
 from device.identity import Identity
 from device.registry.registration import provision
-from device.simulate import Report, Simulation, main, percentiles, thing_names
+from device.simulate import main, thing_names
 from tests.unit.device.fakes import FakeConnection, FakeIot, environment
 
 REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
@@ -31,9 +32,9 @@ def identities(tmp_path: Path) -> list[Identity]:
 def run(
     identities: list[Identity],
     brokers: list[FakeConnection],
-    progress: Callable[[Report], None] = lambda _: None,
+    progress: Callable[[SimulationReport], None] = lambda _: None,
     **options: float,
-) -> Report:
+) -> SimulationReport:
     by_thing = dict(zip(thing_names(len(brokers)), brokers, strict=True))
     simulation = Simulation(
         contracts.load("telemetry"), lambda own: by_thing[own.device.thing_name], progress
@@ -96,10 +97,10 @@ def test_a_silent_broker_does_not_hold_up_the_other_devices(
 def test_ctrl_c_ends_it_with_the_report(
     identities: list[Identity], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulate, "_INTERRUPTED_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(simulation, "_INTERRUPTED_WAIT_SECONDS", 0.05)
     brokers = [FakeConnection(None), FakeConnection(), FakeConnection()]
 
-    def interrupt(so_far: Report) -> None:
+    def interrupt(so_far: SimulationReport) -> None:
         if so_far.sent and not so_far.interrupted:
             raise KeyboardInterrupt
 
