@@ -4,12 +4,14 @@ ENV ?= dev
 
 # The first of these that is new enough; name another with make PYTHON=/path/to/python.
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
-	$(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
+	$(p) -I -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CDK_DISABLE_CLI_TELEMETRY := true
 # What could change what is installed or run; make itself still sees PYTHON and ENV.
 unexport VIRTUAL_ENV NODE_ENV NODE_OPTIONS $(filter PYTHON%,$(.VARIABLES))
+# Under LC_ALL=C, Python fails in a folder whose name is not ASCII.
+export LC_ALL := C.UTF-8
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit check bench format synth lock clean

@@ -148,7 +148,7 @@ def _works(python: Path) -> bool:
         found = subprocess.run(
             [python, "-I", "-c", "import sys; print(sys.prefix)"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         home = DONE / "home"
@@ -166,7 +166,7 @@ def _run(number: int, step: Step) -> bool:
     LOG.parent.mkdir(parents=True, exist_ok=True)
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
     environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', os.defpath)}"
-    environment["LANG"] = "C.UTF-8"
+    environment |= {"LANG": "C.UTF-8", "PYTHONUTF8": "1"}
     with LOG.open("wb") as log:
         status = subprocess.run(
             step.command,
