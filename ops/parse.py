@@ -128,7 +128,14 @@ def _table(results: Sequence[Result]) -> Table:
     return table
 
 
-@click.command(cls=cli.Command, help=__doc__)
+@click.command(
+    cls=cli.Command,
+    help=__doc__,
+    examples=(
+        "python -m ops.parse batch.ndjson.gz --contract telemetry --out parsed",
+        "python -m ops.parse *.ndjson.gz --contract telemetry --out parsed --format json",
+    ),
+)
 @click.argument(
     "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )

@@ -1,4 +1,4 @@
-"""Every command of the README, run as it stands there."""
+"""Every command of the README and the docs, run as it stands there."""
 
 import re
 import subprocess
@@ -9,31 +9,29 @@ import pytest
 from local.state import ROOT
 from tests.local.conftest import Lake
 
-README = (ROOT / "README.md").read_text()
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+TEXT = "\n".join(page.read_text() for page in PAGES)
 
-# These need an AWS account, or are this very test run. `local.deploy` runs the first two.
+# These need an AWS account, would empty the stack that the tests share, or are this very test run.
+# `local.deploy` runs the first two, and test_identities revokes everything.
 ELSEWHERE = (
     *("cdk bootstrap", "cdk deploy -c env=dev", "make demo", "source .venv/bin/activate"),
     "aws cloudformation update-termination-protection --no-enable-termination-protection "
     "--stack-name telemetry-prod",
     "aws cloudformation delete-stack --stack-name telemetry-prod",
+    *("python -m ops.revoke --env dev --all --yes", "cdk destroy -c env=dev"),
 )
 # In the stack that the tests share: it is up, and stays.
 SHARED = ("python -m local up --detach", "python -m local down")
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"^```sh\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
+    blocks = re.findall(r"^```sh\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+    return list(dict.fromkeys(line for block in blocks for line in block.splitlines() if line))
 
 
-def test_the_commands_left_to_others_are_in_the_readme() -> None:
+def test_the_commands_left_to_others_are_in_the_docs() -> None:
     assert {*ELSEWHERE, *SHARED} <= set(commands())
-
-
-def test_every_make_target_in_the_readme_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z]+)", README)) <= targets
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +48,7 @@ def workplace(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_command_in_the_readme_works(lake: Lake, workplace: Path) -> None:
+def test_every_command_in_the_docs_works(lake: Lake, workplace: Path) -> None:
     for command in commands():
         if command in ELSEWHERE or command in SHARED:
             continue
