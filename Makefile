@@ -31,7 +31,7 @@ test: setup ## run all tests, the end-to-end ones on the local stack included
 	@python -m pytest
 
 unit: setup ## run the tests that need neither the local stack nor sockets
-	@python -m pytest tests/unit tests/infra
+	@python -m pytest -n 2 --dist loadfile tests/unit tests/infra
 
 check: setup ## lint, types, imports, formatting
 	ruff check

@@ -12,7 +12,7 @@ from tests.infra.templates import listed
 
 Resources = Callable[[Template, str], list[dict[str, Any]]]
 
-INTERVALS = {"dev": 60, "stage": 60, "prod": 60, "local": 5}
+INTERVALS = {"dev": 60, "stage": 60, "prod": 60, "local": 1}
 
 
 def referenced(template: Template, type_: str, handler: str | None = None) -> set[str]:
