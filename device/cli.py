@@ -1,5 +1,6 @@
 """What every command does the same way: options, help, output, errors and progress."""
 
+import errno
 import io
 import json
 import os
@@ -19,6 +20,8 @@ import contracts
 from contracts import names
 from device import environments
 from device.errors import DeviceError, ExitStatus
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
@@ -78,9 +81,12 @@ class Command(_Program, click.Command):
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.status)
         except OSError as error:
-            if error.filename is None:
+            # Writing to an open file names no file.
+            if error.filename is None and error.errno not in _DISK_ERRORS:
                 raise
-            click.echo(f"error: cannot use {error.filename}: {error.strerror}", err=True)
+            what = "use" if error.filename else "write"
+            name = error.filename or "a file"
+            click.echo(f"error: cannot {what} {name}: {error.strerror}", err=True)
             ctx.exit(ExitStatus.FILE)
         except KeyboardInterrupt:
             click.echo("interrupted; run the same command again to complete it", err=True)

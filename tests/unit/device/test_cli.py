@@ -8,9 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from device.errors import DeviceError
+from device import cli
+from device.errors import DeviceError, ExitStatus
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -94,3 +97,14 @@ def test_an_error_is_its_message_and_then_its_remedy() -> None:
     assert str(error) == "expected a key, got none; really; run this again"
     assert (error.message, error.remedy) == ("expected a key, got none; really", "run this again")
     assert (str(DeviceError("no")), DeviceError("no").remedy) == ("no", None)
+
+
+def test_a_full_disk_is_one_line() -> None:
+    @click.command(cls=cli.Command)
+    def main() -> None:
+        with Path("/dev/full").open("w") as file:
+            file.write("x")
+
+    done = CliRunner().invoke(main, [])
+    assert done.exit_code == ExitStatus.FILE
+    assert done.stderr == "error: cannot write a file: No space left on device\n"
