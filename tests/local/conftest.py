@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from device import aws
 from device.identity import Identity
 from device.registry.registration import provision
 from local import stack
-from local.state import ENVIRONMENT, ROOT
+from local.state import ENVIRONMENT, IDENTITIES, ROOT
 
 CHANNEL = "telemetry"
 WAIT_SECONDS = 60
@@ -128,6 +129,9 @@ class Lake:
 def lake() -> Iterator[Lake]:
     with stack.in_use(lambda _: contextlib.nullcontext()):
         yield Lake(aws.session_for(ENVIRONMENT))
+    # The stack and its data stay; the folders of the tests' own things need not.
+    for folder in IDENTITIES.glob("test-*"):
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
