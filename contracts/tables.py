@@ -27,6 +27,14 @@ ROW_FIELDS: tuple[Field, ...] = (
 REJECTED_FIELDS: tuple[Field, ...] = (
     _row("reason", "string", "What was expected and found, without the device's values."),
     _row("path", "string", "JSON path of the first violation.", nullable=True),
+    _row("thing_name", "string", "The device; null if the topic does not tell.", nullable=True),
+    _row(
+        "received_at",
+        "integer",
+        "When AWS IoT Core received the message; null if the line does not tell.",
+        timestamp="ms",
+        nullable=True,
+    ),
     _row("raw_key", "string", "The object in the raw bucket that holds the message."),
     _row("raw_line", "integer", "Line of the message in that object, from 1."),
     _row("reading_index", "integer", "Place in its message, from 0; null: all.", nullable=True),

@@ -5,11 +5,10 @@ STEM.parquet and STEM.rejected.ndjson.gz, and removes the one that an earlier ru
 one does not write. STEM is the file's name without .ndjson.gz, .ndjson or .gz. Rows and rejected
 lines name FILE, as given, as their raw_key. An output appears under its name only when complete.
 
-A FILE that cannot be read to its end is an error, exit status 1; the others are parsed all the
-same.
+A FILE that cannot be read to its end is an error; the others are parsed all the same.
 """
 
-import json
+import gzip
 import sys
 import tempfile
 from collections import Counter
@@ -18,17 +17,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 import contracts
 from device import cli
+from device.errors import ExitStatus
 from telemetry_parser.batch import Parser, Result
 from telemetry_parser.limits import ObjectError
 
 _SUFFIXES = (".ndjson.gz", ".ndjson", ".gz")
-_FILE_FAILED = 1  # click has 2 for options and arguments that make no sense
+# A device can cause any number of different paths; only so many are told apart.
+_MOST_REASONS = 1000
+_MOST_SHOWN = 20
 
 
 class FileError(Exception):
@@ -97,12 +100,39 @@ def _check_stems(files: Sequence[Path]) -> None:
             )
 
 
-def _summary(results: Sequence[Result], failed: int) -> dict[str, object]:
+class Reason(msgspec.Struct, frozen=True):
+    """Why a reading was rejected: what a rejected line says of it."""
+
+    reason: str
+    path: str | None
+
+
+_OTHERS = Reason("other reasons", None)
+
+
+def count_reasons(rejected: Path, reasons: Counter[Reason]) -> None:
+    """Add the reasons in a rejected file, if there is one, to ``reasons``."""
+    if not rejected.exists():
+        return
+    decode = msgspec.json.Decoder(Reason).decode
+    with gzip.open(rejected, "rb") as lines:
+        for line in lines:
+            reason = decode(line)
+            if reason not in reasons and len(reasons) >= _MOST_REASONS:
+                reason = _OTHERS
+            reasons[reason] += 1
+
+
+def _summary(results: Sequence[Result], failed: int, reasons: Counter[Reason]) -> dict[str, object]:
     return {
         "messages": sum(result.messages for result in results),
         "readings": sum(result.readings_parsed for result in results),
         "rejected": sum(result.readings_rejected for result in results),
         "failed_files": failed,
+        "reasons": [
+            {"reason": each.reason, "path": each.path, "readings": count}
+            for each, count in reasons.most_common()
+        ],
         "files": [asdict(result) for result in results],
     }
 
@@ -116,15 +146,25 @@ def _table(results: Sequence[Result]) -> Table:
         ("rejected", [result.readings_rejected for result in results]),
     ):
         table.add_column(title, f"{sum(values):,}", justify="right")
-    table.add_column("rejected for")
     for result in results:
         table.add_row(
             result.raw_key,
             f"{result.messages:,}",
             f"{result.readings_parsed:,}",
             f"{result.readings_rejected:,}",
-            ", ".join(f"{name} {count:,}" for name, count in result.rejected_by.items()),
         )
+    return table
+
+
+def _reasons_table(reasons: Counter[Reason]) -> Table:
+    table = Table(show_edge=False)
+    table.add_column("rejected", justify="right")
+    table.add_column("path", overflow="fold")
+    table.add_column("reason", overflow="fold")
+    for each, count in reasons.most_common(_MOST_SHOWN):
+        table.add_row(f"{count:,}", each.path or "", each.reason)
+    if (others := len(reasons) - _MOST_SHOWN) > 0:
+        table.add_row("", "", f"and {others:,} more reasons; --format json has all")
     return table
 
 
@@ -167,22 +207,26 @@ def main(*, files: tuple[Path, ...], contract_name: str, folder: Path, output_fo
     except OSError as error:
         raise click.UsageError(f"{folder}: {error.strerror}") from error
     results: list[Result] = []
+    reasons: Counter[Reason] = Counter()
     errors = 0
     stderr = Console(stderr=True)
     for path in track(files, "parsing", console=stderr, disable=not stderr.is_terminal):
         try:
             results.append(parse_file(parser, path, folder))
+            count_reasons(_outputs(path, folder)[1], reasons)
         except FileError as error:
             errors += 1
             click.echo(f"error: {error}", err=True)
     if output_format == "json":
-        click.echo(json.dumps(_summary(results, errors), ensure_ascii=False))
+        cli.echo_json(_summary(results, errors, reasons))
     elif results:
-        Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(
-            _table(results)
-        )
+        console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+        console.print(_table(results))
+        if reasons:
+            console.print()
+            console.print(_reasons_table(reasons))
     if errors:
-        raise SystemExit(_FILE_FAILED)
+        raise SystemExit(ExitStatus.FILE)
 
 
 if __name__ == "__main__":

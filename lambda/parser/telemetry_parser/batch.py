@@ -195,9 +195,10 @@ class _Run:
         for line, envelope in zip(lines, envelopes, strict=False):
             self.lines += 1
             try:
-                self._take(line, envelope or decode_line(line))
+                envelope = envelope or decode_line(line)  # noqa: PLW2901  # decoded at most once
+                self._take(line, envelope)
             except MessageError as error:
-                self._reject_message(line, error)
+                self._reject_message(line, envelope, error)
                 continue
             yield from self._rows_if_enough()
 
@@ -248,7 +249,7 @@ class _Run:
         if readings is None:
             most = 1 + self._room_for_repeats // len(line)
             readings = self._decoder.decode_each(payload, most_rejections=most)
-            self._reject_readings(line, readings.rejections)
+            self._reject_readings(line, envelope, readings.rejections)
         if self.messages_parsed % ONE_IN == 0:
             self.unknown_fields.sample(payload)
         count, size = len(readings.values), len(payload)
@@ -269,21 +270,35 @@ class _Run:
         self.readings_parsed += readings
         self.payload_bytes += payload_bytes
 
-    def _reject_message(self, line: bytes, error: MessageError) -> None:
+    def _reject_message(self, line: bytes, envelope: Envelope | None, error: MessageError) -> None:
         if line.strip(_LINE_SPACE):
             self.messages_rejected += 1
-            self._reject(line, error.rejection)
+            self._reject(line, envelope, error.rejection)
         else:
             self.blank_lines += 1
 
-    def _reject_readings(self, line: bytes, rejections: Sequence[Rejection]) -> None:
+    def _reject_readings(
+        self, line: bytes, envelope: Envelope, rejections: Sequence[Rejection]
+    ) -> None:
         self._room_for_repeats -= len(line) * max(0, len(rejections) - 1)
         for rejection in rejections:
-            self._reject(line, rejection)
+            self._reject(line, envelope, rejection)
 
-    def _reject(self, line: bytes, rejection: Rejection) -> None:
+    def _reject(self, line: bytes, envelope: Envelope | None, rejection: Rejection) -> None:
         self.rejected_by[rejection.reason_class] += 1
-        self._rejected.write(line, self.lines, rejection)
+        self._rejected.write(
+            line,
+            self.lines,
+            rejection,
+            thing_name=None if envelope is None else self._thing_name(envelope),
+            received_at=None if envelope is None else envelope.received_at,
+        )
+
+    def _thing_name(self, envelope: Envelope) -> str | None:
+        try:
+            return self._topics[envelope.topic].thing_name
+        except MessageError:
+            return None
 
 
 def _message_id(topic: bytes, payload: bytes) -> str:

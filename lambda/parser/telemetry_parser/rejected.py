@@ -1,6 +1,7 @@
-"""What was set aside: one JSON line a rejection, gzip, the raw line in it verbatim."""
+"""The rejected file: one JSON line per rejection, with the raw line unchanged; gzip."""
 
 import io
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,12 +13,21 @@ from telemetry_parser.rejections import Rejection
 
 _BUFFER_BYTES = 64 * 1024
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # UTC, written without an offset
+
+
+def _timestamp(milliseconds: int) -> str:
+    moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    return moment.isoformat(" ", "milliseconds")
+
 
 class RejectedLine(msgspec.Struct):
     """One line of a rejected object; ``contracts.REJECTED_FIELDS`` describes its fields."""
 
     reason: str
     path: str | None
+    thing_name: str | None
+    received_at: str | None  # as Hive's JSON reader takes a timestamp
     raw_key: str
     raw_line: int
     reading_index: int | None
@@ -50,8 +60,24 @@ class RejectedWriter:
         """Bytes written, once it is closed; 0 if there is no file."""
         return 0 if self._file is None else self._path.stat().st_size
 
-    def write(self, line: bytes, raw_line: int, rejection: Rejection) -> None:
-        """Add one line of the raw object, which is its ``raw_line``-th."""
+    def write(
+        self,
+        line: bytes,
+        raw_line: int,
+        rejection: Rejection,
+        *,
+        thing_name: str | None,
+        received_at: int | None,
+    ) -> None:
+        """Add a rejection.
+
+        Args:
+            line: The raw line.
+            raw_line: Its number in the raw object, from 1.
+            rejection: Why it is rejected, or one reading of it.
+            thing_name: The device; None if the line does not tell.
+            received_at: Milliseconds since the Unix epoch; None if the line does not tell.
+        """
         if self._file is None:
             # No time stamp in the header: the same input makes the same bytes.
             compressed = igzip.IGzipFile(str(self._path), "wb", compresslevel=1, mtime=0)  # type: ignore[no-untyped-call]  # isal does not annotate it
@@ -59,6 +85,8 @@ class RejectedWriter:
         record = RejectedLine(
             rejection.reason,
             rejection.path,
+            thing_name,
+            None if received_at is None else _timestamp(received_at),
             self._raw_key,
             raw_line,
             rejection.reading_index,

@@ -49,11 +49,16 @@ def test_the_summary_is_a_table_or_json() -> None:
     batch("b.ndjson.gz", line(GOOD))
     table = parse("a.ndjson.gz", "b.ndjson.gz")
     assert "a.ndjson.gz" in table.stdout
-    assert "contract 1, line 1" in table.stdout
+    assert "$.timestamp" in table.stdout
+    assert "required field is missing" in table.stdout
     summary: dict[str, Any] = json.loads(
         parse("a.ndjson.gz", "b.ndjson.gz", "--format", "json").stdout
     )
     one_by_one = summary.pop("files")
+    assert summary.pop("reasons") == [
+        {"reason": "required field is missing", "path": "$.timestamp", "readings": 1},
+        {"reason": "not an envelope: expected one JSON object", "path": None, "readings": 1},
+    ]
     assert summary == {"messages": 3, "readings": 2, "rejected": 2, "failed_files": 0}
     assert [result["lines"] for result in one_by_one] == [2, 1]
 
@@ -81,7 +86,7 @@ def test_a_file_that_cannot_be_read_is_an_error_and_the_others_are_parsed(folder
     Path("cut.ndjson.gz").write_bytes(Path("cut.ndjson.gz").read_bytes()[:-3])
     Path("directory.gz").mkdir()
     done = parse("missing.gz", "cut.ndjson.gz", "directory.gz", batch("good.gz", line(GOOD)))
-    assert done.exit_code == 1
+    assert done.exit_code == 22
     assert done.stderr.splitlines() == [
         "error: missing.gz: No such file or directory",
         "error: cut.ndjson.gz: expected whole gzip, got: Compressed file ended before the "
@@ -103,7 +108,7 @@ def test_outputs_of_an_earlier_run_survive_a_file_that_cannot_be_read(folder: Pa
     parse(batch("a.gz", line(GOOD), b"bad"))
     before = {path: path.read_bytes() for path in (folder / "out").iterdir()}
     Path("a.gz").write_bytes(Path("a.gz").read_bytes()[:-3])
-    assert parse("a.gz").exit_code == 1
+    assert parse("a.gz").exit_code == 22
     assert {path: path.read_bytes() for path in (folder / "out").iterdir()} == before
 
 
@@ -129,4 +134,4 @@ def test_a_contract_that_is_none_is_one_line(contract: str) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_an_error(folder: Path) -> None:
     (folder / "out").mkdir(mode=0o500)
-    assert parse(batch("a.gz", line(GOOD))).exit_code == 1
+    assert parse(batch("a.gz", line(GOOD))).exit_code == 22

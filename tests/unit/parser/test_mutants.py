@@ -94,12 +94,12 @@ def _mutants() -> Iterator[tuple[str, object, str, Any]]:
         made = decode_each(self, payload, **more)
         return made if not made.rejections else readings.Readings([], [], made.rejections)
 
-    def stripped(self: Any, line: bytes, rejection: Rejection) -> None:
-        reject(self, line.strip()[:-1], rejection)
+    def stripped(self: Any, line: bytes, envelope: Any, rejection: Rejection) -> None:
+        reject(self, line.strip()[:-1], envelope, rejection)
 
-    def wrong_line(self: Any, line: bytes, rejection: Rejection) -> None:
+    def wrong_line(self: Any, line: bytes, envelope: Any, rejection: Rejection) -> None:
         self.lines += 1
-        reject(self, line, rejection)
+        reject(self, line, envelope, rejection)
         self.lines -= 1
 
     def renumbered(self: Any, payload: bytes, **more: Any) -> readings.Readings:
@@ -126,7 +126,15 @@ def _mutants() -> Iterator[tuple[str, object, str, Any]]:
     yield "numbers readings anew", decoder, "decode_each", renumbered
     yield "keeps the first reading only", decoder, "decode", first_only
     yield "does not keep the raw line verbatim", run, "_reject", stripped
-    yield "names the wrong line", run, "_reject", wrong_line
+    yield from (
+        ("names the wrong line", run, "_reject", wrong_line),
+        (
+            "does not say who sent a rejected line",
+            run,
+            "_reject",
+            lambda self, line, _, rejection: reject(self, line, None, rejection),
+        ),
+    )
     yield "drops a bad message", run, "_reject_message", lambda *_: None
     yield "loses a message", rows.Rows, "add", all_but_the_first
     yield "gives one message's reading to others", decoder, "decode_singles", one_for_all
