@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from contracts import Contract
+from contracts.packed import is_packed, split
 from contracts.reading import ReadingChecker, check_utf8, text_at
 from device.readings.hints import UnknownFields, other_unit, similar_name
 
@@ -43,7 +44,7 @@ class ReadingCheck:
         Raises:
             ReadingError: Names the JSON path of the first violation.
         """
-        is_array = payload.lstrip(b" \t\r\n").startswith(b"[")
+        is_array = is_packed(payload)
         try:
             check_utf8(payload)
             value = (self._checker.many if is_array else self._checker.one).decode(payload)
@@ -51,7 +52,7 @@ class ReadingCheck:
         except msgspec.ValidationError as error:
             raise ReadingError(self._explained(error, payload)) from None
         except (ValueError, RecursionError) as error:
-            raise _not_json(error) from None
+            raise (is_array and _first_not_json(payload)) or _not_json(error) from None
         if is_array and not value:
             raise ReadingError("$: expected a reading, got an empty array")
 
@@ -106,6 +107,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _JSON = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def _first_not_json(array: bytes) -> ReadingError | None:
+    """Find the reading that is not JSON; None if the boundaries of readings cannot be told."""
+    try:
+        for index, item in enumerate(tuple(split(array))):
+            try:
+                parse_json(item)
+            except ReadingError as error:
+                return ReadingError(f"$[{index}]{str(error).removeprefix('$')}")
+    except ValueError:
+        pass
+    return None
 
 
 def _not_json(error: Exception) -> ReadingError:

@@ -1,7 +1,13 @@
 """Split one message's payload into readings, each checked against the contract.
 
 Pure: bytes in, values out. A payload is decoded and checked in one pass; only when that fails is it
-taken apart, so that a bad reading costs its own row and not its neighbours'.
+taken apart, so that a bad reading costs its own row and not its neighbours'. That holds for one
+that is not JSON as well (NaN, ``021.5``, a trailing comma, single quotes): where a reading begins
+and ends is told by brackets, commas and double-quoted strings alone.
+
+A message is rejected whole only if it exceeds a limit, is a single reading that is not JSON, is an
+empty array, or is an array whose readings cannot be told apart: a string or bracket is not closed,
+a bracket has no counterpart, or something follows the array.
 
 Of a key that appears twice in one object the last value wins, which RFC 8259 (section 4) leaves
 open; every one of them must fit. Unknown fields must be JSON and UTF-8, and are not looked at.
@@ -9,22 +15,21 @@ open; every one of them must fit. Unknown fields must be JSON and UTF-8, and are
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from contracts import Contract
+from contracts.packed import is_packed, split
 from contracts.reading import ReadingChecker, check_utf8
 from telemetry_parser.limits import Limits
 from telemetry_parser.rejections import MessageError, ReasonClass, Rejection
 from telemetry_parser.together import decode_together
 
 _FIRST = range(1)
-_JSON_SPACE = b" \t\n\r"
-# Up to the next bracket or comma outside a string. Possessive, so that no payload makes it slow.
-_TO_STRUCTURE = re.compile(rb'(?:[^\[\]{},"]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{},])', re.DOTALL)
 _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*+)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_PLACE = re.compile(r" \(byte \d+\)\Z")
 
 
 class Readings(msgspec.Struct, gc=False):
@@ -77,7 +82,7 @@ class ReadingDecoder:
         """
         if len(payload) > self._surely_within:
             self._check_size(payload)
-        if not _is_array(payload):
+        if not is_packed(payload):
             reading = self._decode_single(payload)
             return None if reading is None else Readings((reading,), _FIRST)
         try:
@@ -104,8 +109,7 @@ class ReadingDecoder:
             most_rejections: If more readings than this do not fit, the message is rejected whole.
 
         Raises:
-            MessageError: The message is rejected whole: it is not JSON, is cut short, holds no
-                reading, or exceeds a limit.
+            MessageError: The message is rejected whole; the module's docstring says when.
         """
         values: list[Any] = []
         indexes: list[int] = []
@@ -137,62 +141,36 @@ class ReadingDecoder:
             return Rejection(ReasonClass.CONTRACT, *self._checker.violation(error), index)
         except RecursionError:
             return Rejection(ReasonClass.JSON, "nested too deeply", "$", index)
-        except msgspec.DecodeError:  # all that _take_apart leaves
-            return Rejection(ReasonClass.JSON, "a string holds half a surrogate pair", "$", index)
+        except msgspec.DecodeError as error:
+            return Rejection(ReasonClass.JSON, self._not_json(item, error), "$", index)
 
-    def _take_apart(self, payload: bytes) -> Iterator[bytes]:
-        is_array = _is_array(payload)
+    def _take_apart(self, payload: bytes) -> Iterable[bytes]:
+        if not is_packed(payload):
+            if self._is_json(payload):
+                return (payload,)
+        else:
+            try:
+                return map(bytes, self._raw_items.decode(payload))
+            except (msgspec.DecodeError, RecursionError):
+                with contextlib.suppress(ValueError):
+                    return tuple(split(payload))
+        raise MessageError(ReasonClass.JSON, "expected whole JSON, one reading or an array of them")
+
+    def _is_json(self, text: bytes) -> bool:
+        """Whether it is JSON as far as it can be read, but for halves of surrogate pairs."""
         try:
-            items = self._raw_items.decode(payload) if is_array else [self._raw.decode(payload)]
+            self._raw.decode(_SURROGATE.sub(rb"\1\\ufffd", text))
         except msgspec.DecodeError:
-            if b"\\u" not in payload:
-                raise _not_json() from None
+            return False
         except RecursionError:
             pass
-        else:
-            yield from map(bytes, items)
-            return
-        # Half a surrogate pair or deep nesting in one reading fails the whole array; without
-        # them, does it read?
-        for item in _split(payload) if is_array else (payload,):
-            with contextlib.suppress(RecursionError):
-                try:
-                    self._raw.decode(_SURROGATE.sub(rb"\1\\ufffd", item))
-                except msgspec.DecodeError:
-                    raise _not_json() from None
-            yield item
+        return True
 
-
-def _not_json() -> MessageError:
-    return MessageError(ReasonClass.JSON, "expected whole JSON, one reading or an array of them")
-
-
-def _is_array(payload: bytes) -> bool:
-    return not payload.startswith(b"{") and payload.lstrip(_JSON_SPACE).startswith(b"[")
-
-
-def _split(array: bytes) -> Iterator[bytes]:
-    """Yield the items of a JSON array by its brackets and strings alone, without recursion.
-
-    Raises:
-        MessageError: The brackets do not close, or something follows them.
-    """
-    depth = start = end = 0
-    while token := _TO_STRUCTURE.match(array, end):
-        end = token.end()
-        match token[1]:
-            case b"[" | b"{":
-                depth += 1
-                if depth == 1:
-                    start = end
-            case b"]" | b"}":
-                depth -= 1
-                if depth == 0:
-                    yield array[start : end - 1]
-                    if token[1] != b"]" or array[end:].strip(_JSON_SPACE):
-                        raise _not_json()
-                    return
-            case b"," if depth == 1:
-                yield array[start : end - 1]
-                start = end
-    raise _not_json()
+    def _not_json(self, item: bytes, error: msgspec.DecodeError) -> str:
+        if self._is_json(item):
+            return "a string holds half a surrogate pair"
+        if not item.strip():
+            return "expected a reading, got nothing between commas"
+        # Without the place, so that the same fault has the same reason.
+        fault = _PLACE.sub("", str(error)).removeprefix("JSON is malformed: ")
+        return f"expected JSON: {fault[0].lower()}{fault[1:]}"

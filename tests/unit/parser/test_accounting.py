@@ -5,7 +5,6 @@ import json
 import random
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -136,5 +135,8 @@ def test_a_damaged_gzip_object_is_refused_or_read_whole(source: random.Random) -
         del damaged[place:]
     else:
         damaged[place] ^= 1 << source.randrange(8)
-    with pytest.raises(ObjectError):
-        parse_object(bytes(damaged))
+    try:
+        outcome = parse_object(bytes(damaged))
+    except ObjectError:
+        return
+    assert what(outcome) == what(parse_object(whole)), "the bit was one that gzip does not use"

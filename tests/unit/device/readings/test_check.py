@@ -79,6 +79,25 @@ def test_names_the_reading_of_an_array() -> None:
     assert refusal(payload) == "$[1].humidity: expected number >= 0.0, got -1"
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(json.dumps({**GOOD, "temperature": float("nan")}).encode(), id="NaN"),
+        pytest.param(b"{'temperature': 1}", id="single quotes"),
+        pytest.param(b'{"a": 1, "a": 2, ' + json.dumps(GOOD).encode()[1:], id="key twice"),
+        pytest.param(b"", id="nothing between commas"),
+    ],
+)
+def test_names_the_reading_of_an_array_that_is_not_json(bad: bytes) -> None:
+    good = json.dumps(GOOD).encode()
+    assert refusal(b"[%s, %s, %s]" % (good, bad, good)).startswith("$[1]: expected JSON: ")
+    assert refusal(b"[%s,%s]" % (good, bad)).startswith("$[1]: expected JSON: ")
+
+
+def test_names_no_reading_of_an_array_whose_boundaries_cannot_be_told() -> None:
+    assert refusal(b'[{"a": NaN}, {').startswith("$: expected JSON: ")
+
+
 def with_unknown(value: bytes) -> bytes:
     return json.dumps(GOOD).encode()[:-1] + b', "unknown": ' + value + b"}"
 
