@@ -22,13 +22,10 @@ from contracts.schema import (
     Scalar,
     Schema,
 )
-from contracts.tables import PARTITION_COLUMNS, ROW_FIELDS
+from contracts.tables import RESERVED_COLUMNS, RESERVED_WORDS, TABLE_SUFFIXES
 
 # A column name that Glue, Athena, Parquet and every device's JSON library take unquoted.
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-
-
-_RESERVED = {field.name for field in ROW_FIELDS} | set(PARTITION_COLUMNS)
 
 
 class ContractError(ValueError):
@@ -71,6 +68,15 @@ def parse(channel: str, text: str | bytes) -> Contract:
         raise ContractError(
             "expected a channel of at most 32 lower-case letters, digits and '_', starting with "
             f"a letter, got contract {channel!r}"
+        )
+    if channel.endswith(TABLE_SUFFIXES):
+        raise ContractError(
+            f"{channel}.json: expected a name that does not end in {' or '.join(TABLE_SUFFIXES)}, "
+            "which name other tables of a channel"
+        )
+    if channel in RESERVED_WORDS:
+        raise ContractError(
+            f"{channel}.json: expected a table's name that SQL does not reserve, got {channel!r}"
         )
     try:
         document = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
@@ -146,10 +152,15 @@ class _Reader:
         if schema.kind != "object" or schema.nullable:
             raise ContractError(f'$.type: expected "object", got {_shown(document["type"])}')  # type: ignore[index]  # schema() saw that it is a dict
         for field in schema.fields:
-            if field.column in _RESERVED:
+            if field.column in RESERVED_COLUMNS:
                 raise ContractError(
                     f"$.properties.{field.name}: the pipeline adds a column of this name; "
-                    f"expected none of {', '.join(sorted(_RESERVED))}"
+                    f"expected none of {', '.join(sorted(RESERVED_COLUMNS))}"
+                )
+            if field.column in RESERVED_WORDS:
+                raise ContractError(
+                    f"$.properties.{field.name}: expected a column's name that SQL does not "
+                    f"reserve, got {_shown(field.name)}"
                 )
         return schema
 

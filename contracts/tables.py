@@ -1,4 +1,4 @@
-"""The columns that the pipeline adds to the tables of every channel."""
+"""The tables of a channel: the columns that the pipeline adds, and the names that are taken."""
 
 from typing import Any
 
@@ -43,3 +43,25 @@ REJECTED_FIELDS: tuple[Field, ...] = (
 
 # Both tables are partitioned by the UTC hour in which the batch arrived.
 PARTITION_COLUMNS = ("dt", "hour")
+
+# What no field of a contract may be called: the columns of every table, those to come included.
+RESERVED_COLUMNS = frozenset(
+    {*(field.name for field in ROW_FIELDS), *PARTITION_COLUMNS, "day", "customer"}
+)
+
+# A channel has the table of its own name, and others whose names end in these.
+TABLE_SUFFIXES = ("_rejected", "_daily")
+
+# Words that SELECT takes as a name only in double quotes. DDL reserves more; nobody needs it here.
+# https://docs.aws.amazon.com/athena/latest/ug/reserved-words.html
+RESERVED_WORDS = frozenset(
+    """
+    alter and as between by case cast constraint create cross cube current_catalog current_date
+    current_path current_schema current_time current_timestamp current_user deallocate delete
+    describe distinct drop else end escape except exec execute exists extract false first for from
+    full group grouping having in inner insert intersect into is join json_array json_exists
+    json_object json_query json_table json_value last left like listagg localtime localtimestamp
+    natural normalize not null of on or order outer prepare recursive right rollup select skip
+    table then trim true uescape unbounded unescape union unnest using values when where with
+    """.split()  # noqa: SIM905  # a list of a hundred lines would be harder to read
+)

@@ -8,13 +8,14 @@ from aws_cdk import aws_glue as glue
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from contracts import REJECTED_FIELDS, ROW_FIELDS, Contract, Field, Schema
+from contracts import REJECTED_FIELDS, ROW_FIELDS, Contract, ContractError, Field, Schema
 from stacks.helpers.private_bucket import private_bucket
 
 _SCALARS = {"string": "string", "integer": "bigint", "number": "double", "boolean": "boolean"}
 
 # https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html
 _MAX_COMMENT_BYTES = 255
+_MAX_TYPE_CHARACTERS = 131_072
 # https://docs.aws.amazon.com/glue/latest/webapi/API_TableInput.html
 _MAX_DESCRIPTION_BYTES = 2048
 
@@ -157,7 +158,7 @@ class Catalog(Construct):
                     columns=[
                         glue.CfnTable.ColumnProperty(
                             name=field.column,
-                            type=glue_type(field.schema),
+                            type=_column_type(name, field),
                             comment=column_comment(field),
                         )
                         for field in fields
@@ -181,6 +182,16 @@ class Catalog(Construct):
             "projection.hour.digits": "2",
             "storage.location.template": f"{location}dt=${{dt}}/hour=${{hour}}/",
         }
+
+
+def _column_type(table: str, field: Field) -> str:
+    column_type = glue_type(field.schema)
+    if len(column_type) > _MAX_TYPE_CHARACTERS:
+        raise ContractError(
+            f"{table}.json: $.properties.{field.name}: expected a nested type of at most "
+            f"{_MAX_TYPE_CHARACTERS:,} characters in Glue's words, got {len(column_type):,}"
+        )
+    return column_type
 
 
 def glue_type(schema: Schema) -> str:

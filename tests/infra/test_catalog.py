@@ -6,13 +6,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from aws_cdk import Duration, RemovalPolicy, Size, Stack
+from aws_cdk import aws_s3 as s3
 from aws_cdk.assertions import Template
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import contracts
-from contracts import REJECTED_FIELDS, ROW_FIELDS, Field, Schema
-from stacks.constructs.catalog import column_comment, glue_type, one_line
+from contracts import REJECTED_FIELDS, ROW_FIELDS, ContractError, Field, Schema
+from stacks.constructs.catalog import Catalog, column_comment, glue_type, one_line
 from telemetry_parser.columns import arrow_schema
 from tests.infra.conftest import CONTEXT
 from tests.unit.contracts.strategies import documents
@@ -51,6 +53,26 @@ def test_each_type_of_the_contract_has_its_glue_type(schema: Any, expected: str)
     document = {"type": "object", "properties": {"field": schema}}
     parsed: Schema = contracts.parse("test", json.dumps(document)).fields[0].schema
     assert glue_type(parsed) == expected
+
+
+def test_a_nested_type_that_glue_would_refuse_is_one_line() -> None:
+    fields = {f"{'f' * 100}{number}": {"type": "number"} for number in range(1300)}
+    nested = {"type": "object", "properties": fields}
+    document = {"type": "object", "properties": {"big": nested}}
+    contract = contracts.parse("test", json.dumps(document))
+    stack = Stack()
+    catalog = Catalog(
+        stack,
+        "Catalog",
+        database_name="database",
+        workgroup_name="workgroup",
+        bucket=s3.Bucket(stack, "Parsed"),
+        retention=Duration.days(1),
+        scan_limit=Size.gibibytes(1),
+        removal_policy=RemovalPolicy.RETAIN,
+    )
+    with pytest.raises(ContractError, match=r"test\.json: \$\.properties\.big: expected a nested"):
+        catalog.add_tables(contract)
 
 
 @given(st.text(), st.integers(1, 300))

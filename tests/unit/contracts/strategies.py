@@ -4,12 +4,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from contracts import DIALECT, INT64_MAX, INT64_MIN, PARTITION_COLUMNS, ROW_FIELDS
-
-_RESERVED = {field.name for field in ROW_FIELDS} | set(PARTITION_COLUMNS)
+from contracts import DIALECT, INT64_MAX, INT64_MIN
+from contracts.tables import RESERVED_COLUMNS, RESERVED_WORDS
 
 field_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True).filter(
-    lambda name: name.lower() not in _RESERVED
+    lambda name: name.lower() not in RESERVED_COLUMNS | RESERVED_WORDS
 )
 _int64 = st.integers(INT64_MIN, INT64_MAX)
 _floats = st.floats(allow_nan=False, allow_infinity=False)

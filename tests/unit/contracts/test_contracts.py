@@ -196,3 +196,23 @@ def test_a_thing_name_that_aws_iot_would_refuse_is_refused(thing: str) -> None:
 def test_the_longest_names_still_make_a_topic_that_aws_iot_takes() -> None:
     topic = names.topic("e" * 16, "t" * 128, "c" * 32)
     assert len(topic.encode()) <= names.MAX_TOPIC_BYTES
+
+
+@pytest.mark.parametrize("channel", ["telemetry_rejected", "telemetry_daily", "order", "group"])
+def test_a_channel_whose_table_is_taken_or_reserved_is_refused(channel: str) -> None:
+    with pytest.raises(ContractError, match=rf"^{channel}\.json: expected a .*name that"):
+        parse(channel, field({"type": "string"}))
+
+
+@pytest.mark.parametrize("name", ["order", "Group", "FROM", "current_date"])
+def test_a_column_that_sql_reserves_is_refused(name: str) -> None:
+    document = {"type": "object", "properties": {name: {"type": "string"}}}
+    with pytest.raises(ContractError, match=rf"\$\.properties\.{name}: expected a column's name"):
+        parse("test", json.dumps(document))
+
+
+@pytest.mark.parametrize("name", ["day", "dt", "hour", "customer", "Thing_Name", "raw_key"])
+def test_a_column_that_the_pipeline_adds_is_refused(name: str) -> None:
+    document = {"type": "object", "properties": {name: {"type": "string"}}}
+    with pytest.raises(ContractError, match="the pipeline adds a column of this name"):
+        parse("test", json.dumps(document))

@@ -23,7 +23,7 @@ OF: Contract = contract(
     x={"type": "number"},
     s={"type": ["string", "null"], "enum": ["a", "é\u2028", None]},
     b={"type": "boolean", "enum": [True]},
-    when={"type": "string", "format": "date-time"},
+    moment={"type": "string", "format": "date-time"},
     list={
         "type": "array",
         "items": {"type": ["object", "null"], "properties": {"k": {"type": "string"}}},
@@ -36,7 +36,7 @@ MESSAGES: list[list[Any]] = [
     [{"at": 2, "n": 10}, {"at": 2, "n": 5}, {"at": 2, "n": 5.0}, {"n": 5}, "x"],
     [{"at": 0, "n": 6, "list": [{"k": "v"}, None, {}]}, {"at": 0, "n": 6, "list": [{"k": 1}]}],
     [{"at": 0, "n": True}],
-    [{"at": 4, "n": 7, "when": "1969-12-31T23:59:59.9995Z"}, {"at": 4, "n": 7, "when": "x"}],
+    [{"at": 4, "n": 7, "moment": "1969-12-31T23:59:59.9995Z"}, {"at": 4, "n": 7, "moment": "x"}],
     [{"at": 10**12, "n": 8}, {"at": 5, "n": 8, "b": False}, {"at": 5, "n": 8, "x": "1"}],
     [{"at": 9, "n": 1, "x": 0.25}],
     [{"at": 6, "n": 2, "x": 0.5}],
