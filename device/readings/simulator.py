@@ -152,7 +152,7 @@ class Simulator:
             lowest, highest = _number_bounds(schema)
         except OverflowError:
             raise SimulatorError(f"{path}: a bound is not a 64-bit number") from None
-        if lowest > highest:
+        if lowest > highest or highest == -math.inf or lowest == math.inf:
             raise SimulatorError(f"{path}: no number is within its bounds")
         low, high = _narrowed(lowest, highest, schema, -math.inf, math.inf)
         value = self._walk(path, low, high, schema.unit)

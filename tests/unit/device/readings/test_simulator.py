@@ -1,6 +1,7 @@
 """device.readings.simulator: readings that fit, and look like a device's."""
 
 import json
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -114,3 +115,15 @@ def test_an_optional_one_is_left_out() -> None:
     document = {"type": "object", "properties": {"s": IMPOSSIBLE, "n": {"type": "boolean"}}}
     (reading,) = readings(contracts.parse("made", json.dumps(document)), 1)
     assert list(reading) == ["n"]
+
+
+@pytest.mark.parametrize(
+    "bound", [{"exclusiveMaximum": -sys.float_info.max}, {"exclusiveMinimum": sys.float_info.max}]
+)
+def test_a_bound_that_leaves_only_infinity_is_an_error(bound: dict[str, float]) -> None:
+    document = {"type": "object", "properties": {"v": {"type": "number", **bound}}}
+    made = contracts.parse("made", json.dumps(document))
+    simulator = Simulator(made, seed=0, clock=lambda: 0.0)
+    with pytest.raises(SimulatorError, match="no number is within its bounds"):
+        for _ in range(50):  # an optional field is not in every reading
+            simulator.reading()
