@@ -127,7 +127,18 @@ _CONFORMS: dict[Kind, Callable[[object], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
 }
 
-_EVERYWHERE = {"type", "description", "x-unit"}
+# What an annotation is, if JSON Schema says so. They change nothing, except that a description
+# becomes a column's comment, and that the simulator sends examples.
+_ANNOTATIONS: dict[str, tuple[type, str]] = {
+    "$comment": (str, "a string"),
+    "$id": (str, "a string"),
+    "default": (object, "any value"),
+    "deprecated": (bool, "true or false"),
+    "description": (str, "a string"),
+    "examples": (list, "a list"),
+    "title": (str, "a string"),
+}
+_EVERYWHERE = {"type", "x-unit", *_ANNOTATIONS}
 _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 _KEYWORDS: dict[Kind, set[str]] = {
     "object": _EVERYWHERE | {"properties", "required"},
@@ -174,6 +185,10 @@ class _Reader:
                 f"{path}.{unknown[0]}: expected, for type {kind}, only "
                 f"{', '.join(sorted(_KEYWORDS[kind]))}"
             )
+        for name in sorted(_ANNOTATIONS.keys() & node):
+            of_type, expected = _ANNOTATIONS[name]
+            if not isinstance(node[name], of_type):
+                raise self._error(f"{path}.{name}", expected, node[name])
         schema = Schema(
             kind=kind,
             nullable=nullable,
@@ -189,7 +204,8 @@ class _Reader:
             date_time=self._one_of(path, node, "format", ("date-time",)) is not None,
             items=self._items(path, node) if kind == "array" else None,
             fields=self._fields(path, node) if kind == "object" else (),
-            description=self._text(path, node, "description"),
+            description=node.get("description"),
+            examples=tuple(node.get("examples", ())),
             unit=self._text(path, node, "x-unit"),
         )
         self._check_together(path, schema)

@@ -32,6 +32,7 @@ class Schema:
         items: What an array holds.
         fields: What an object holds, in the contract's order.
         description: For people; becomes the column's comment.
+        examples: Values as devices send them, which need not fit; the simulator uses them.
         unit: Unit of measure, a UCUM code where there is one (https://ucum.org/ucum).
     """
 
@@ -50,6 +51,7 @@ class Schema:
     items: "Schema | None" = None
     fields: tuple["Field", ...] = ()
     description: str | None = None
+    examples: tuple[Any, ...] = ()
     unit: str | None = None
 
 

@@ -25,8 +25,8 @@ _TYPICAL = {"Cel": 21.0, "K": 294.0, "hPa": 1013.0, "V": 3.7}
 # A walk's width where the contract gives no bound, or only one.
 _WIDTH = 100
 
-# Tried in turn for a string with a pattern: the shapes that patterns of devices ask for. The
-# others stand for any text of the right length.
+# Tried in turn for a string, after the contract's examples: the shapes that patterns of devices
+# ask for. Repeated fillers stand for any text of the right length.
 _SHAPES = (
     *("simulated", "1.0.0", "v1.0.0", "1.0", "a", "A", "0", "1", "A1", "a1", "A-1", "AA-01", "a-1"),
     *("00:00:5e:00:53:01", "00:00:5E:00:53:01", "00000000-0000-4000-8000-000000000000"),
@@ -128,7 +128,8 @@ class Simulator:
         longest = _LONGEST_FILLER if schema.max_length is None else schema.max_length
         lengths = range(shortest, min(longest, shortest + _LONGEST_FILLER) + 1)
         fillers = (filler * length for length in lengths for filler in _FILLERS)
-        for candidate in (*_SHAPES, *fillers):
+        examples = [example for example in schema.examples if isinstance(example, str)]
+        for candidate in (*examples, *_SHAPES, *fillers):
             if _allows(schema, candidate):
                 return candidate
         raise SimulatorError(f"{path}: cannot make up a string for pattern {schema.pattern}")

@@ -16,7 +16,12 @@ _floats = st.floats(allow_nan=False, allow_infinity=False)
 
 def _described(schemas: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
     notes = st.fixed_dictionaries(
-        {}, optional={"description": st.text(max_size=20), "x-unit": st.just("Cel")}
+        {},
+        optional={
+            "description": st.text(max_size=20),
+            "examples": st.lists(st.text(max_size=3) | st.integers(), max_size=2),
+            "x-unit": st.just("Cel"),
+        },
     )
     return st.builds(lambda schema, note: {**schema, **note}, schemas, notes)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import contracts
-from contracts import Contract, ContractError, names, parse
+from contracts import Contract, ContractError, Schema, integer_range, names, parse
 from tests.unit.contracts.strategies import documents
 
 
@@ -49,7 +50,15 @@ def test_reads_the_whole_subset(document: dict[str, Any]) -> None:
         ({"oneOf": []}, "$.properties.field.type"),
         ({"type": "string", "oneOf": []}, "$.properties.field.oneOf"),
         ({"$ref": "#/x", "type": "string"}, "$.properties.field.$ref"),
-        ({"type": "string", "default": ""}, "$.properties.field.default"),
+        ({"type": "string", "title": 1}, "$.properties.field.title"),
+        ({"type": "string", "$comment": []}, "$.properties.field.$comment"),
+        ({"type": "string", "$id": None}, "$.properties.field.$id"),
+        ({"type": "string", "examples": "x"}, "$.properties.field.examples"),
+        ({"type": "string", "deprecated": "yes"}, "$.properties.field.deprecated"),
+        (
+            {"type": "array", "items": {"type": "string", "title": 1}},
+            "$.properties.field.items.title",
+        ),
         ({"type": "string", "minimum": 1}, "$.properties.field.minimum"),
         ({"type": "number", "multipleOf": 2}, "$.properties.field.multipleOf"),
         ({"type": "number", "x-timestamp": "ms"}, "$.properties.field.x-timestamp"),
@@ -105,6 +114,56 @@ def test_reads_the_whole_subset(document: dict[str, Any]) -> None:
 def test_what_is_outside_the_subset_is_refused_by_its_path(schema: Any, path: str) -> None:
     message = error_of(field(schema))
     assert message.startswith(f"{path}: "), message
+
+
+ANNOTATIONS = {
+    "title": "A title",
+    "description": "What it is.",
+    "examples": ["x", 1, None, {"a": []}],
+    "$id": "https://example.com/schema",
+    "$comment": "Not for readers.",
+    "deprecated": True,
+    "default": {"any": "value"},
+}
+
+
+@pytest.mark.parametrize("annotation", sorted(ANNOTATIONS))
+def test_an_annotation_is_accepted_everywhere_and_allows_the_same_readings(annotation: str) -> None:
+    note = {annotation: ANNOTATIONS[annotation]}
+
+    def document(**more: Any) -> dict[str, Any]:
+        scalars = [{"type": name, **more} for name in ("string", "integer", "number", "boolean")]
+        properties = {f"f{n}": schema for n, schema in enumerate(scalars)}
+        items = {"type": "object", "properties": properties, **more}
+        return {
+            "type": "object",
+            "properties": {"a": {"type": ["array", "null"], "items": items, **more}},
+            **more,
+        }
+
+    def bare(schema: Schema) -> Schema:
+        return replace(
+            schema,
+            description=None,
+            examples=(),
+            items=schema.items and bare(schema.items),
+            fields=tuple(replace(field, schema=bare(field.schema)) for field in schema.fields),
+        )
+
+    annotated = parse("test", json.dumps(document(**note)))
+    assert bare(annotated.schema) == parse("test", json.dumps(document())).schema
+
+
+def test_examples_are_kept() -> None:
+    (kept,) = parse("test", field({"type": "string", "examples": ["x", "y"]})).fields
+    assert kept.schema.examples == ("x", "y")
+
+
+@pytest.mark.parametrize("moment", [0, 1_790_000_000, 1_577_836_799_999, -1])
+def test_a_telemetry_timestamp_of_an_unset_clock_or_in_seconds_is_not_allowed(moment: int) -> None:
+    (schema,) = (f.schema for f in contracts.load("telemetry").fields if f.name == "timestamp")
+    lowest, highest = integer_range(schema)
+    assert moment < lowest <= 1_790_000_000_000 <= highest
 
 
 @pytest.mark.parametrize("name", ["topic", "Topic", "dt", "hour", "READING_ID", "raw_line"])

@@ -164,7 +164,9 @@ def test_publishes_anything_verbatim_without_the_check(command: Callable[..., Re
 def test_a_file_named_csv_is_csv(command: Callable[..., Result], tmp_path: Path) -> None:
     broker = FakeConnection()
     path = tmp_path / "readings.csv"
-    path.write_text("timestamp,temperature,humidity,battery,status\n1,2,3,4,ok\n1,2,3,4,bad\n")
+    path.write_text(
+        "timestamp,temperature,humidity,battery,status\n1790000000123,2,3,4,ok\n1790000000123,2,3,4,bad\n"
+    )
     result = command("--file", str(path), broker=broker)
     assert result.exit_code == ExitStatus.INVALID
     assert sent_readings(broker)[0]["humidity"] == 3

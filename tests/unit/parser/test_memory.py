@@ -22,7 +22,7 @@ packed, raw_bytes = int(sys.argv[1]), int(sys.argv[2])
 
 def reading():
     return GOOD | {
-        "timestamp": random.randrange(10**12),
+        "timestamp": random.randrange(1_600_000_000_000, 1_800_000_000_000),
         "temperature": random.uniform(-90, 90),
         "pressure": random.uniform(300, 1200),
         "sequence": random.getrandbits(40),

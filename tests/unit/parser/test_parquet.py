@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contracts import ROW_FIELDS
+import contracts
+from contracts import ROW_FIELDS, Contract
 from telemetry_parser import envelope, rows
 from telemetry_parser.batch import Parser
 from tests.unit.parser.examples import (
@@ -28,13 +29,11 @@ from tests.unit.parser.examples import (
 _TIMESTAMP = pa.timestamp("ms", tz="UTC")
 
 
-def write(folder: Path, *lines: bytes) -> pq.ParquetFile:
+def write(folder: Path, *lines: bytes, of: Contract = TELEMETRY) -> pq.ParquetFile:
     raw = folder / "raw"
     raw.write_bytes(b"\n".join(lines))
     with raw.open("rb") as stream:
-        Parser(TELEMETRY).parse(
-            stream, raw_key="k", parquet_path=folder / "p", rejected_path=folder / "r"
-        )
+        Parser(of).parse(stream, raw_key="k", parquet_path=folder / "p", rejected_path=folder / "r")
     return pq.ParquetFile(folder / "p")
 
 
@@ -119,7 +118,10 @@ def test_a_dictionary_is_used_where_values_repeat(tmp_path: Path) -> None:
 
 def test_rows_are_sorted_by_thing_and_time() -> None:
     lines = [
-        line([GOOD | {"timestamp": 5000 - n} for n in range(3)], topic=f"dt/dev/{thing}/telemetry")
+        line(
+            [GOOD | {"timestamp": ARRIVAL_MS - n} for n in range(3)],
+            topic=f"dt/dev/{thing}/telemetry",
+        )
         for thing in ("b", "a", "c", "a")
     ]
     found = parse_lines(*lines).rows
@@ -146,7 +148,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_row_group_is_full_and_sorted(tmp_path: Path, packed: int) -> None:
     lines = [
         line(
-            [GOOD | {"timestamp": (n * 7 + m) % 11} for m in range(packed)],
+            [GOOD | {"timestamp": ARRIVAL_MS + (n * 7 + m) % 11} for m in range(packed)],
             topic=f"dt/dev/thing-{n % 3}/telemetry",
         )
         for n in range(75 // packed)
@@ -181,7 +183,12 @@ def test_large_readings_make_smaller_row_groups(
 
 def test_rows_are_equal_whoever_reads_them(tmp_path: Path) -> None:
     readings: list[Any] = [GOOD, GOOD | {"pressure": None, "firmware": "\u2028\U0001f600"}]
-    file = write(tmp_path, line(readings), line(GOOD | {"timestamp": -62_135_596_800_000}))
+    document = json.loads(json.dumps(TELEMETRY.document))
+    del document["properties"]["timestamp"]["minimum"]
+    any_time = contracts.parse("telemetry", json.dumps(document))
+    year_1 = GOOD | {"timestamp": -62_135_596_800_000}
+    file = write(tmp_path, line(readings), line(year_1), of=any_time)
+    assert file.metadata.num_rows == 3
     expected = file.read().to_pylist()
     with duckdb.connect() as connection:
         found = connection.read_parquet(str(tmp_path / "p")).to_arrow_table()

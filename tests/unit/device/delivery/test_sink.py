@@ -44,7 +44,13 @@ REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
 UNKNOWN = Delivery(Outcome.UNKNOWN, "no answer within 20 s")
 HUNG_UP = Delivery(Outcome.UNKNOWN, "the broker ended the connection", hung_up=True)
 NOW = 1_795_000_000.0  # in November 2026
-GOOD = {"timestamp": 1, "temperature": 1, "humidity": 1, "battery": 1, "status": "ok"}
+GOOD = {
+    "timestamp": 1_790_000_000_123,
+    "temperature": 1,
+    "humidity": 1,
+    "battery": 1,
+    "status": "ok",
+}
 
 
 def make(folder: Path, connection: Any, **options: Any) -> Sink:

@@ -70,6 +70,13 @@ def test_says_what_was_expected_where(change: dict[str, Any], expected: str) -> 
     assert refusal(json.dumps({**GOOD, **change}).encode()).startswith(expected)
 
 
+def test_a_telemetry_reading_of_1970_is_refused_and_one_in_seconds_gets_a_hint() -> None:
+    assert "$.timestamp: expected integer" in refusal(json.dumps({**GOOD, "timestamp": 0}).encode())
+    in_seconds = refusal(json.dumps({**GOOD, "timestamp": 1_790_000_000}).encode())
+    assert in_seconds.startswith("$.timestamp: expected integer (milliseconds since 1970) >= ")
+    assert in_seconds.endswith("got 1790000000; this looks like seconds")
+
+
 def test_names_the_missing_field() -> None:
     assert refusal(b"{}") == "$.timestamp: required field is missing"
 

@@ -111,6 +111,11 @@ def test_a_required_string_that_it_cannot_make_up_is_an_error_with_its_path() ->
         readings(made, 1)
 
 
+def test_a_string_is_the_first_example_that_fits() -> None:
+    made = contract(s={**IMPOSSIBLE, "examples": [7, "no", "no such thing as this"]})
+    assert readings(made, 1) == [{"s": "no such thing as this"}]
+
+
 def test_an_optional_one_is_left_out() -> None:
     document = {"type": "object", "properties": {"s": IMPOSSIBLE, "n": {"type": "boolean"}}}
     (reading,) = readings(contracts.parse("made", json.dumps(document)), 1)
