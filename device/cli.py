@@ -27,6 +27,12 @@ HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 _ANY_COMMAND = (ExitStatus.OK, ExitStatus.USAGE, ExitStatus.FILE, ExitStatus.INTERRUPTED)
 
+# How a command that calls AWS can fail, for its ``statuses``.
+AWS_STATUSES = (
+    *(ExitStatus.UNREACHABLE, ExitStatus.CREDENTIALS, ExitStatus.FORBIDDEN),
+    *(ExitStatus.NO_STACK, ExitStatus.ENVIRONMENT, ExitStatus.SERVICE),
+)
+
 _PLAIN_INTERVAL_SECONDS = 10.0
 
 

@@ -40,18 +40,13 @@ from device.registry import things_table
         "python -m device.provision --env dev --from things.csv",
         "python -m device.provision --env dev sensor-2 --claim",
     ],
-    statuses=[
+    statuses=(
         ExitStatus.REFUSED,
         ExitStatus.CONNECTION_REFUSED,
-        ExitStatus.UNREACHABLE,
         ExitStatus.IDENTITY,
-        ExitStatus.CREDENTIALS,
-        ExitStatus.FORBIDDEN,
-        ExitStatus.NO_STACK,
-        ExitStatus.ENVIRONMENT,
         ExitStatus.CONFLICT,
-        ExitStatus.SERVICE,
-    ],
+        *cli.AWS_STATUSES,
+    ),
 )
 @cli.environment_option()
 @click.option(

@@ -200,18 +200,13 @@ class _Rotation:
         "python -m device.rotate --env dev sensor-1",
         "python -m device.rotate --env dev sensor-1 --customer acme",
     ],
-    statuses=[
+    statuses=(
         ExitStatus.REFUSED,
         ExitStatus.CONNECTION_REFUSED,
-        ExitStatus.UNREACHABLE,
         ExitStatus.IDENTITY,
-        ExitStatus.CREDENTIALS,
-        ExitStatus.FORBIDDEN,
-        ExitStatus.NO_STACK,
-        ExitStatus.ENVIRONMENT,
         ExitStatus.CONFLICT,
-        ExitStatus.SERVICE,
-    ],
+        *cli.AWS_STATUSES,
+    ),
 )
 @cli.environment_option()
 @cli.customer_option("Rotate the identity of this customer of THING.")

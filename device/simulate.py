@@ -84,10 +84,12 @@ def identities_of(environment: str, things: Sequence[str]) -> list[Identity]:
         "python -m device.simulate --env dev --devices 100 --rate 2 --duration 60 --format json",
     ),
     statuses=(
-        *(ExitStatus.REFUSED, ExitStatus.UNKNOWN, ExitStatus.CONNECTION_REFUSED),
-        *(ExitStatus.UNREACHABLE, ExitStatus.IDENTITY, ExitStatus.CREDENTIALS),
-        *(ExitStatus.FORBIDDEN, ExitStatus.NO_STACK, ExitStatus.ENVIRONMENT),
-        *(ExitStatus.CONFLICT, ExitStatus.SERVICE),
+        ExitStatus.REFUSED,
+        ExitStatus.UNKNOWN,
+        ExitStatus.CONNECTION_REFUSED,
+        ExitStatus.IDENTITY,
+        ExitStatus.CONFLICT,
+        *cli.AWS_STATUSES,
     ),
 )
 @cli.environment_option()

@@ -125,16 +125,7 @@ def _check_active(iot: "IoTClient", claim: Identity) -> None:
         "python -m ops.claim --env dev",
         "python -m ops.claim --env dev --revoke",
     ],
-    statuses=[
-        ExitStatus.UNREACHABLE,
-        ExitStatus.IDENTITY,
-        ExitStatus.CREDENTIALS,
-        ExitStatus.FORBIDDEN,
-        ExitStatus.NO_STACK,
-        ExitStatus.ENVIRONMENT,
-        ExitStatus.CONFLICT,
-        ExitStatus.SERVICE,
-    ],
+    statuses=(ExitStatus.IDENTITY, ExitStatus.CONFLICT, *cli.AWS_STATUSES),
 )
 @cli.environment_option()
 @click.option("--revoke", "revoking", is_flag=True, help="Revoke and delete all of them instead.")

@@ -186,14 +186,7 @@ def _connections(iot: "IoTClient", group: str) -> dict[str, datetime]:
         "python -m ops.list --env dev",
         "python -m ops.list --env dev --format json",
     ],
-    statuses=[
-        ExitStatus.UNREACHABLE,
-        ExitStatus.CREDENTIALS,
-        ExitStatus.FORBIDDEN,
-        ExitStatus.NO_STACK,
-        ExitStatus.ENVIRONMENT,
-        ExitStatus.SERVICE,
-    ],
+    statuses=cli.AWS_STATUSES,
 )
 @cli.environment_option()
 @cli.format_option("table", "json", text="Format of stdout; json prints one object per line.")

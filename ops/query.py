@@ -24,7 +24,6 @@ import click
 
 from device import cli
 from device.aws import session_for
-from device.errors import ExitStatus
 from ops import tables
 from ops.athena import Answer, run
 from ops.named_queries import NAMED, sql_of
@@ -40,10 +39,7 @@ from ops.statements import write_in
         "python -m ops.query --env dev \"SELECT count(*) FROM telemetry WHERE dt = '2026-11-25'\"",
         "python -m ops.query --env dev --named volume --format csv",
     ],
-    statuses=[
-        *(ExitStatus.UNREACHABLE, ExitStatus.CREDENTIALS, ExitStatus.FORBIDDEN),
-        *(ExitStatus.ENVIRONMENT, ExitStatus.SERVICE),
-    ],
+    statuses=cli.AWS_STATUSES,
 )
 @click.argument("sql", required=False)
 @cli.environment_option(required=False)

@@ -192,14 +192,7 @@ def _disconnect(
         "python -m ops.revoke --env dev sensor-1 --customer acme --delete --yes",
         "python -m ops.revoke --env dev --all",
     ],
-    statuses=[
-        ExitStatus.UNREACHABLE,
-        ExitStatus.CREDENTIALS,
-        ExitStatus.FORBIDDEN,
-        ExitStatus.ENVIRONMENT,
-        ExitStatus.CONFLICT,
-        ExitStatus.SERVICE,
-    ],
+    statuses=(ExitStatus.CONFLICT, *cli.AWS_STATUSES),
 )
 @cli.environment_option()
 @click.option("--all", "everything", is_flag=True, help="Empty ENV of all its identities.")
