@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.names import CHANNEL_PATTERN
+from contracts.patterns import PatternError, to_python
 from contracts.schema import (
     DIALECT,
     INT64_MAX,
@@ -267,9 +268,9 @@ class _Reader:
         value = self._text(path, node, "pattern")
         if value is not None:
             try:
-                re.compile(value)
-            except (re.error, OverflowError) as error:
-                raise ContractError(f"{path}.pattern: not a regular expression: {error}") from None
+                to_python(value)
+            except PatternError as error:
+                raise ContractError(f"{path}.pattern: {error}") from None
         return value
 
     def _one_of(

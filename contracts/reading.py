@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from contracts.patterns import to_python
 from contracts.schema import (
     TIMESTAMP_MS_MAX,
     TIMESTAMP_MS_MIN,
@@ -40,6 +41,8 @@ _JSON_WORDS = {"int": "integer", "float": "number", "str": "string", "bool": "bo
 _PYTHON_WORD = re.compile(r"\b(" + "|".join(_JSON_WORDS) + r")\b")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _TYPE = re.compile(r"`[^`]*`")
+# In Python's words, where the contract has its own.
+_REGEX = re.compile(r"(?<=matching )regex '.*'\Z", re.DOTALL)
 _NOT_ALLOWED = "expected one of the values that the contract allows"
 _UNITS = {"ms": "milliseconds", "s": "seconds"}
 _MOST_SHOWN_CHARACTERS = 200
@@ -81,6 +84,8 @@ class ReadingChecker:
         schema = self.schema_at(path)
         if reason == _NOT_ALLOWED and schema is not None:
             return Violation(f"{reason}: {_listed(schema.enum or ())}", path)
+        if schema is not None and schema.pattern and _REGEX.search(reason):
+            return Violation(_REGEX.sub(lambda _: f"regex {schema.pattern!r}", reason), path)
         if schema is not None and schema.timestamp and reason.startswith("expected integer"):
             unit = f"expected integer ({_UNITS[schema.timestamp]} since 1970)"
             return Violation(reason.replace("expected integer", unit, 1), path)
@@ -246,7 +251,7 @@ def _type_of_value(schema: Schema) -> Any:
                 msgspec.Meta(
                     min_length=schema.min_length,
                     max_length=schema.max_length,
-                    pattern=schema.pattern,
+                    pattern=None if schema.pattern is None else to_python(schema.pattern),
                 ),
             ]
         case "integer":

@@ -26,7 +26,8 @@ class Schema:
         enum: The only values allowed (``None`` among them if nullable); None: any.
         minimum: Inclusive bound of a number; likewise the next three.
         min_length: In Unicode code points; likewise ``max_length``.
-        pattern: Regular expression that must match somewhere in the string.
+        pattern: ECMA-262 regular expression that must match somewhere in the string;
+            ``contracts.patterns`` translates it.
         timestamp: Unit of an integer that counts from the Unix epoch; stored as UTC time.
         date_time: The string is an RFC 3339 date-time; stored as UTC time, to the millisecond.
         items: What an array holds.

@@ -18,6 +18,7 @@ from contracts import (
     Schema,
     integer_range,
 )
+from contracts.patterns import to_python
 
 # Where a walk starts, by unit: what a sensor on a desk would say.
 _TYPICAL = {"Cel": 21.0, "K": 294.0, "hPa": 1013.0, "V": 3.7}
@@ -182,7 +183,7 @@ def _allows(schema: Schema, value: Scalar) -> bool:
         return (
             (schema.min_length is None or len(value) >= schema.min_length)
             and (schema.max_length is None or len(value) <= schema.max_length)
-            and (schema.pattern is None or re.search(schema.pattern, value) is not None)
+            and (schema.pattern is None or re.search(to_python(schema.pattern), value) is not None)
         )
     if isinstance(value, bool):
         return True

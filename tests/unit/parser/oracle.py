@@ -16,6 +16,7 @@ from contracts import (
     Contract,
     Schema,
 )
+from contracts.patterns import to_python
 from tests.unit.parser.examples import Outcome
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,7 +66,7 @@ def _string(schema: Schema, value: Any) -> Any:
         return instant(milliseconds)
     _require(schema.min_length is None or len(value) >= schema.min_length)
     _require(schema.max_length is None or len(value) <= schema.max_length)
-    _require(schema.pattern is None or re.search(schema.pattern, value) is not None)
+    _require(schema.pattern is None or re.search(to_python(schema.pattern), value) is not None)
     _require(schema.enum is None or value in schema.enum)
     return value
 

@@ -16,6 +16,7 @@ from contracts import (
     Contract,
     Schema,
 )
+from contracts.patterns import to_python
 from tests.unit.contracts.strategies import documents
 from tests.unit.parser.oracle import instant
 
@@ -61,7 +62,7 @@ def _strings(schema: Schema) -> st.SearchStrategy[str]:
             st.integers(-12, 12),
         )
     if schema.pattern is not None:
-        return st.from_regex(schema.pattern)
+        return st.from_regex(schema.pattern) | st.from_regex(to_python(schema.pattern))
     return st.text(min_size=schema.min_length or 0, max_size=schema.max_length)
 
 
