@@ -3,15 +3,17 @@
 Pure: bytes in, bytes out.
 """
 
+import copy
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-# Fuller than this is full: the search for the last reading that fits would cost more than it saves.
+# A payload of this share of the limit counts as full: searching for the last reading that fits
+# would cost more than it saves.
 _FULL = 0.985
 _MOST_TRIES = 8
-_LEVEL = 9  # a tenth fewer messages than 6, at half its speed, still 100,000 readings a second
+_LEVEL = 9  # 10 % fewer messages than level 6, at half its speed: still 100,000 readings per second
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +28,44 @@ class Packer:
     """Collects readings, in order, until they fill a message.
 
     Compressing again for every reading would take a time that grows with the square of their
-    number. Instead, the ratio of the message before tells when to compress, and a search of a few
-    steps finds how many readings fit.
+    number. Instead, the compression ratio of the message before tells when to compress, and a
+    search of a few steps finds how many readings fit.
 
     Args:
-        limit_bytes: A payload is at most as long. A reading that alone is longer becomes a message
-            of its own; whoever adds it sees to it that the broker takes it.
+        limit_bytes: The longest payload to make. A reading that alone is longer becomes a message
+            of its own; the caller checks that the broker accepts it.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._readings: list[bytes] = []
         self._bytes = 0
-        self._ratio = 0.5  # of the payload to the readings, until it is known
+        self._ratio = 0.5  # of the payload to the readings; a guess before the first message
         self._try_at = limit_bytes / self._ratio
 
     def __len__(self) -> int:
         """How many readings wait for a message."""
         return len(self._readings)
 
-    def waiting(self) -> list[bytes]:
-        """The readings that wait for a message."""
-        return list(self._readings)
+    @property
+    def size_bytes(self) -> int:
+        """How long the readings are that wait for a message."""
+        return self._bytes
 
-    def add(self, reading: bytes) -> Iterator[Packed]:
-        """Take a reading, one JSON object; yield every message that is full now."""
+    def copy(self) -> "Packer":
+        """Return a packer that holds the same and goes on independently."""
+        other = copy.copy(self)
+        other._readings = list(self._readings)
+        return other
+
+    def restore(self, reading: bytes) -> None:
+        """Add a reading that an earlier run left, without looking for a full message."""
         self._readings.append(reading)
         self._bytes += len(reading) + 1
+
+    def add(self, reading: bytes) -> Iterator[Packed]:
+        """Add a reading, one JSON object; yield every message that is full now."""
+        self.restore(reading)
         while self._bytes >= self._try_at:
             packed = self._first(final=False)
             if packed is None:
@@ -60,14 +73,14 @@ class Packer:
             yield packed
 
     def rest(self) -> Iterator[Packed]:
-        """Yield the messages, full or not, that hold everything that waits."""
+        """Yield messages, the last one not full, with all readings that wait."""
         while self._readings:
             packed = self._first(final=True)
             assert packed is not None  # noqa: S101  # there is one while a reading waits
             yield packed
 
     def _first(self, *, final: bool) -> Packed | None:
-        """The fullest message that starts with the first reading; None: it is not full yet."""
+        """Return the fullest message that starts with the first reading; None if it is not full."""
         waiting = len(self._readings)
         sizes = [0, *accumulate(len(reading) + 1 for reading in self._readings)]
         best = Packed(b"", 0)
@@ -99,8 +112,8 @@ class Packer:
 
 
 def pack(readings: list[bytes]) -> bytes:
-    """The payload that holds ``readings``, JSON objects; the same readings give the same bytes."""
+    """Return the payload with ``readings``, JSON objects. The same readings give the same bytes."""
     array = b"[" + b",".join(readings) + b"]"
     zipped = gzip.compress(array, _LEVEL, mtime=0)
-    # So that what is within the broker's limit stays within it.
+    # The shortest form, so that a reading within the broker's limit stays within it.
     return min(zipped, readings[0] if len(readings) == 1 else array, key=len)

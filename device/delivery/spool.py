@@ -2,45 +2,49 @@
 
 An SQLite database in WAL mode with ``synchronous=FULL``: what a transaction has committed survives
 ``kill -9`` and, if the disk keeps what it was told to, a power failure. A message is stored with
-its exact topic and payload, so that whenever it is sent again, it is the same to the byte.
+its exact topic and payload, so that every time it is sent, it is the same to the byte.
+
+A full disk does not stop it from being emptied. Every transaction fits into a reserve of disk
+space (``device.delivery.reserve``), and so does everything in the WAL. When there is no other room
+left, the spool uses the reserve, and keeps the database from growing meanwhile.
 
 See https://www.sqlite.org/wal.html and https://www.sqlite.org/pragma.html#pragma_synchronous
 """
 
 import contextlib
-import os
+import itertools
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.errors import SpoolError, SpoolFull, SpoolInUse
+from device.delivery import spool_file
+from device.delivery.reserve import Reserve, reserve_bytes
+from device.delivery.spool_file import Contents
+from device.errors import SpoolFull
 
-MIN_BYTES = 64 * 1024
+MIN_BYTES = 256 * 1024
 
-# 2026-01-01 UTC. A device without a battery for its clock starts long before, and jumps to the
-# present as soon as it has a network.
+# 2026-01-01 UTC. A timestamp before this means that the device's clock was not set.
 _CLOCK_IS_SET = 1_767_225_600
 
-_APPLICATION_ID = 0x5350_4F4C  # "SPOL"; https://www.sqlite.org/pragma.html#pragma_application_id
-# Version 2 has one more column, which is not used any more.
-_NEWEST_VERSION = 2
-
-# AUTOINCREMENT: an id is never used again, so ids are the order of all messages there ever were.
-_SCHEMA = (
-    "CREATE TABLE readings ("
-    " id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, content BLOB NOT NULL)",
-    "CREATE TABLE messages ("
-    " id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL,"
-    " readings INTEGER NOT NULL, refused_at REAL)",
-    f"PRAGMA application_id = {_APPLICATION_ID}",
-    "PRAGMA user_version = 1",
-)
+_PAGE_BYTES = 4096
+# A transaction changes this many pages beside those that hold its payloads.
+_EXTRA_PAGES = 8
+# Once an emptied spool has so many free pages, the disk gets them back.
+_FREE_PAGES = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """A message as it is sent, every time."""
+class SpooledMessage:
+    """A message as it is sent, every time.
+
+    Attributes:
+        id: Greater than that of every earlier message.
+        topic: Where it is published.
+        payload: What is published.
+        readings: How many readings are in it.
+    """
 
     id: int
     topic: str
@@ -49,16 +53,32 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """What is in a spool, counted in readings.
+class Additions:
+    """What one transaction adds to the spool.
 
     Attributes:
-        waiting: To be sent.
-        refused: Of these, the ones that the broker has refused.
+        messages: New messages, with their ids.
+        readings: Topic and payload of readings that wait for others to share their message.
+        packed: Topics, with how many of the oldest waiting readings are now in messages.
     """
 
-    waiting: int
-    refused: int
+    messages: list[SpooledMessage]
+    readings: list[tuple[str, bytes]]
+    packed: dict[str, int]
+
+    @property
+    def size_bytes(self) -> int:
+        """How long all payloads are."""
+        return sum(self._sizes())
+
+    @property
+    def longest_bytes(self) -> int:
+        """How long the longest payload is."""
+        return max(self._sizes(), default=0)
+
+    def _sizes(self) -> Iterator[int]:
+        yield from (len(message.payload) for message in self.messages)
+        yield from (len(payload) for _, payload in self.readings)
 
 
 class Spool:
@@ -66,8 +86,13 @@ class Spool:
 
     Args:
         path: Of the file, made if it is not there, for its owner alone; its folder exists.
-            None: in memory, for what need not outlive the process.
-        max_bytes: How large it may grow.
+            None for a spool in memory, for what need not outlive the process.
+        max_bytes: How much of the disk it may use, at least ``MIN_BYTES``: database, WAL and
+            reserve together.
+
+    Attributes:
+        step_bytes: Payloads that one transaction should add.
+        max_payload_bytes: The longest payload that it takes while there is room on the disk.
 
     Raises:
         SpoolError: It is damaged, not a spool, of a newer version, or in use. It is left as it is.
@@ -75,232 +100,248 @@ class Spool:
 
     def __init__(self, path: Path | None, *, max_bytes: int) -> None:
         self._name = str(path) if path is not None else "memory"
-        self._max_bytes = max(max_bytes, MIN_BYTES)
+        self._wal = None if path is None else path.with_name(f"{path.name}-wal")
+        max_bytes = max(min(max_bytes, spool_file.most_bytes()), MIN_BYTES)
         with self._explained():
             if path is not None:
-                _make_private(path)
+                spool_file.make_private(path)
             self._database = sqlite3.connect(
                 path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0
             )
             try:
                 self._prepare()
+                reserve = None if path is None else path.with_name(f"{path.name}-reserve")
+                self._reserve = Reserve(reserve, max_bytes=reserve_bytes(max_bytes))
             except BaseException:
                 self._database.close()
                 raise
+            # The WAL and the reserve are as large as each other.
+            held_bytes = self._reserve.size_bytes
+            self._max_pages = (max_bytes - 2 * held_bytes) // _PAGE_BYTES
+            self._most_removals = held_bytes // _PAGE_BYTES - _EXTRA_PAGES
+            self.step_bytes = held_bytes // 4
+            self.max_payload_bytes = reserve_bytes(max_bytes) // 4
+            self._set("max_page_count", self._max_pages)
+            self._set("wal_autocheckpoint", held_bytes // _PAGE_BYTES // 4)
 
     def _prepare(self) -> None:
         database = self._database
         # One process at a time: the lock is held from the first statement to the end.
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        is_new = _is_new(database, self._name)
+        self._set("locking_mode", "EXCLUSIVE")
+        is_new = spool_file.is_new(database, self._name)
         (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
-        database.execute("PRAGMA journal_mode = WAL")
+        self._set("page_size", _PAGE_BYTES)
+        self._set("journal_mode", "WAL")
+        self._set("temp_store", "MEMORY")
+        self._set("secure_delete", "OFF")  # overwriting what is deleted would need more room
         # The lock is taken now, not with the first reading.
         database.execute("BEGIN EXCLUSIVE")
-        for statement in _SCHEMA if is_new else ():
+        for statement in spool_file.SCHEMA if is_new else ():
             database.execute(statement)
         database.execute("COMMIT")
-        self._page_bytes = self._pragma("page_size")
 
     def close(self) -> None:
         """Release the file."""
         with self._explained():
             self._database.close()
 
-    @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """Make what is done inside one step, which is on disk when this ends.
-
-        Args:
-            durable: Otherwise it outlives the process, but a power failure may undo it.
-
-        Raises:
-            SpoolFull: The disk is full; nothing of it was done.
-            SpoolError: The file cannot be written; nothing of it was done.
-        """
-        with self._explained():
-            self._database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._database.execute("BEGIN")
-            try:
-                yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-
     @property
     def room_bytes(self) -> int:
-        """How many more bytes it may take."""
-        pages = self._pragma("page_count") - self._pragma("freelist_count")
-        return self._max_bytes - pages * self._page_bytes
+        """About how many more bytes of payloads it may take, as far as its limit goes."""
+        pages = self._max_pages - self._pragma("page_count") + self._pragma("freelist_count")
+        return (pages - _EXTRA_PAGES) * _PAGE_BYTES
 
-    def add_reading(self, topic: str, content: bytes) -> None:
-        """Add a reading that waits for others to share its message."""
-        self._database.execute(
-            "INSERT INTO readings (topic, content) VALUES (?, ?)", (topic, content)
-        )
-
-    def readings(self) -> Iterator[tuple[str, bytes]]:
-        """Topic and content of the readings that wait, oldest first."""
-        yield from self._database.execute("SELECT topic, content FROM readings ORDER BY id")
+    # Reading.
 
     def count(self) -> Contents:
         """How many readings are here, in messages or not."""
-        return _count(self._database)
+        return spool_file.count(self._database)
 
-    def remove_readings(self) -> None:
-        """Remove every reading that waits: they are in messages now."""
-        self._database.execute("DELETE FROM readings")
+    def last_id(self) -> int:
+        """The id of the newest message that there ever was."""
+        row = self._database.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'messages'"
+        ).fetchone()
+        return 0 if row is None else int(row[0])
 
-    def add_message(self, topic: str, payload: bytes, readings: int) -> None:
-        """Add a message, to be sent after all others."""
-        self._database.execute(
-            "INSERT INTO messages (topic, payload, readings) VALUES (?, ?, ?)",
-            (topic, payload, readings),
-        )
+    def readings(self) -> Iterator[tuple[str, bytes]]:
+        """Topic and payload of the readings that wait, oldest first."""
+        yield from self._database.execute("SELECT topic, content FROM readings ORDER BY id")
 
-    def messages(self, after: int, limit: int) -> list[Message]:
+    def messages(self, after: int, limit: int) -> list[SpooledMessage]:
         """The oldest messages whose id is greater than ``after``, in order."""
         rows = self._database.execute(
             "SELECT id, topic, payload, readings FROM messages WHERE id > ? ORDER BY id LIMIT ?",
             (after, limit),
         )
-        return [Message(*row) for row in rows]
+        return [SpooledMessage(*row) for row in rows]
 
-    def newest(self, but: Collection[int]) -> Message | None:
-        """The newest message whose id is not in ``but``; None: there is none."""
-        row = self._database.execute(
-            "SELECT id, topic, payload, readings FROM messages"
-            f" WHERE id NOT IN ({_listed(but)}) ORDER BY id DESC LIMIT 1"
-        ).fetchone()
-        return None if row is None else Message(*row)
+    def refused(self, before: float | None = None) -> dict[int, int]:
+        """Refused messages, all or those first refused before a time: ids to readings."""
+        if before is None:
+            condition, values = "refused_at NOTNULL", []
+        else:
+            condition, values = f"refused_at < ? AND refused_at >= {_CLOCK_IS_SET}", [before]
+        return dict(
+            self._database.execute(
+                f"SELECT id, readings FROM messages WHERE {condition} ORDER BY id", values
+            )
+        )
 
-    def remove_message(self, message_id: int) -> None:
-        """Remove a message: the broker has it."""
-        self._database.execute("DELETE FROM messages WHERE id = ?", (message_id,))
+    def oldest(self, size_bytes: int, *, but: Collection[int]) -> dict[int, int]:
+        """The oldest messages whose id is not in ``but``, of ``size_bytes``: ids to readings."""
+        found: dict[int, int] = {}
+        rows = self._database.execute(
+            "SELECT id, readings, length(payload) FROM messages"
+            f" WHERE id NOT IN ({','.join(map(str, but))}) ORDER BY id"
+        )
+        for message_id, readings, length in rows:
+            if size_bytes <= 0:
+                break
+            found[message_id] = readings
+            size_bytes -= max(length, 1)
+        rows.close()
+        return found
 
-    def note_refusal(self, message_id: int, now: float) -> None:
-        """Keep when the broker refused a message for the first time.
+    # Writing.
 
-        A time before this program was written is that of a clock that had not been set yet, and
-        gives way to the next.
+    def add(self, additions: Additions) -> None:
+        """Add readings and messages; they are on disk when this returns.
+
+        Raises:
+            SpoolFull: There is no room, on the disk or within the limit; nothing was added.
+            SpoolError: The file cannot be written; nothing was added.
         """
-        self._database.execute(
+        if additions.longest_bytes > self.step_bytes:
+            raise SpoolFull(f"no room for a payload of {additions.longest_bytes} bytes")
+        # SQLite adds some per cent to payloads of this length.
+        size_bytes = additions.size_bytes * 9 // 8
+        self._write(lambda: self._add(additions), durable=True, size_bytes=size_bytes)
+
+    def remove(self, message_ids: Iterable[int]) -> None:
+        """Remove messages. A power failure may undo it, but nothing less.
+
+        Raises:
+            SpoolFull: The disk is full, and so was it when the reserve was made.
+            SpoolError: The file cannot be written.
+        """
+        ids = iter(message_ids)
+        while some := list(itertools.islice(ids, self._most_removals)):
+            self._write(lambda some=some: self._remove(some), size_bytes=len(some) * _PAGE_BYTES)  # type: ignore[misc]  # mypy cannot infer such lambdas
+        if self._pragma("freelist_count") > _FREE_PAGES and self._is_empty():
+            with contextlib.suppress(SpoolFull), self._explained(), self._reserve_released():
+                self._database.execute("VACUUM")
+
+    def note_refusals(self, message_ids: Collection[int], now: float) -> None:
+        """Keep when the broker refused messages for the first time, if there is room for that.
+
+        A time from before the clock was set gives way to the next.
+        """
+        with contextlib.suppress(SpoolFull):
+            self._write(
+                lambda: self._note(message_ids, now), size_bytes=len(message_ids) * _PAGE_BYTES
+            )
+
+    def _is_empty(self) -> bool:
+        (is_empty,) = self._database.execute(
+            "SELECT NOT EXISTS (SELECT 1 FROM messages) AND NOT EXISTS (SELECT 1 FROM readings)"
+        ).fetchone()
+        return bool(is_empty)
+
+    def _add(self, additions: Additions) -> None:
+        database = self._database
+        for topic, count in additions.packed.items():
+            database.execute(
+                "DELETE FROM readings WHERE id IN"
+                " (SELECT id FROM readings WHERE topic = ? ORDER BY id LIMIT ?)",
+                (topic, count),
+            )
+        database.executemany(
+            "INSERT INTO messages (id, topic, payload, readings) VALUES (?, ?, ?, ?)",
+            ((m.id, m.topic, m.payload, m.readings) for m in additions.messages),
+        )
+        database.executemany(
+            "INSERT INTO readings (topic, content) VALUES (?, ?)", additions.readings
+        )
+
+    def _remove(self, message_ids: Collection[int]) -> None:
+        self._database.executemany(
+            "DELETE FROM messages WHERE id = ?", ((number,) for number in message_ids)
+        )
+
+    def _note(self, message_ids: Collection[int], now: float) -> None:
+        self._database.executemany(
             "UPDATE messages SET refused_at = ?"
             f" WHERE id = ? AND (refused_at IS NULL OR refused_at < {_CLOCK_IS_SET})",
-            (now, message_id),
+            ((now, number) for number in message_ids),
         )
 
-    def remove_refused(self, before: float) -> int:
-        """Remove messages first refused before that time; return how many readings were in them."""
-        rows = self._database.execute(
-            f"DELETE FROM messages WHERE refused_at < ? AND refused_at >= {_CLOCK_IS_SET}"
-            " RETURNING readings",
-            (before,),
-        )
-        return sum(readings for (readings,) in rows)
+    def _write(
+        self, change: Callable[[], None], *, durable: bool = False, size_bytes: int = 0
+    ) -> None:
+        """Make ``change`` in one transaction, with the reserve if there is no other room."""
+        needed = size_bytes + _EXTRA_PAGES * _PAGE_BYTES
+        with self._explained():
+            try:
+                if self._wal_bytes() + needed > self._reserve.size_bytes:
+                    self._empty_wal()
+                with self._transaction(durable=durable):
+                    change()
+            except sqlite3.OperationalError as error:
+                if not _may_be_full(error):
+                    raise
+                with self._reserve_released(), self._transaction(durable=durable):
+                    change()
 
-    def remove_oldest(self, but: Collection[int]) -> tuple[int, int] | None:
-        """Remove the oldest message that is to be sent and whose id is not in ``but``.
+    @contextlib.contextmanager
+    def _reserve_released(self) -> Iterator[None]:
+        try:
+            self._reserve.release()
+            self._empty_wal()
+            # The WAL gives back what it takes of the reserve; the database would not.
+            self._set("max_page_count", self._pragma("page_count"))
+            yield
+        finally:
+            self._set("max_page_count", self._max_pages)
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._empty_wal()
+            self._reserve.take()
 
-        Returns:
-            Its id, and how many readings were in it; None: there is none.
-        """
-        row: tuple[int, int] | None = self._database.execute(
-            "DELETE FROM messages WHERE id = (SELECT min(id) FROM messages"
-            f" WHERE id NOT IN ({_listed(but)})) RETURNING id, readings"
-        ).fetchone()
-        return row
+    def _wal_bytes(self) -> int:
+        try:
+            return 0 if self._wal is None else self._wal.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _empty_wal(self) -> None:
+        """Move everything from the WAL into the database, and give its room back to the disk."""
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    @contextlib.contextmanager
+    def _transaction(self, *, durable: bool) -> Iterator[None]:
+        self._set("synchronous", "FULL" if durable else "NORMAL")
+        self._database.execute("BEGIN")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
 
     def _pragma(self, name: str) -> int:
         (value,) = self._database.execute(f"PRAGMA {name}").fetchone()
         return int(value)
 
+    def _set(self, name: str, value: object) -> None:
+        self._database.execute(f"PRAGMA {name} = {value}").fetchone()
+
     def _explained(self) -> contextlib.AbstractContextManager[None]:
-        return _explained(self._name)
+        return spool_file.explained(self._name)
 
 
-def look(path: Path) -> Contents:
-    """Tell what is in the spool at ``path``, and leave it as it is.
-
-    Raises:
-        SpoolInUse: A process has it open.
-        SpoolError: It is not there, not a spool, or of a newer version.
-    """
-    with _explained(str(path)):
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        database = sqlite3.connect(uri, uri=True, timeout=0)
-        try:
-            return Contents(0, 0) if _is_new(database, str(path)) else _count(database)
-        finally:
-            database.close()
-
-
-def _is_new(database: sqlite3.Connection, name: str) -> bool:
-    """Whether it has no tables yet; if it has, they are those of a spool that this code reads."""
-    (application_id,) = database.execute("PRAGMA application_id").fetchone()
-    (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application_id != _APPLICATION_ID and (application_id or tables):
-        raise SpoolError(
-            f"expected a spool, got another kind of database in {name}; "
-            "move it away and run this again"
-        )
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version > _NEWEST_VERSION:
-        raise SpoolError(
-            f"expected a spool of version {_NEWEST_VERSION} at most, got {version} in {name}: a "
-            "newer release of this program has made it; use that one, or move the file away"
-        )
-    return not tables
-
-
-def _count(database: sqlite3.Connection) -> Contents:
-    row = database.execute(
-        "SELECT coalesce(sum(readings), 0) + (SELECT count(*) FROM readings),"
-        " coalesce(sum(readings) FILTER (WHERE refused_at NOTNULL), 0) FROM messages"
-    ).fetchone()
-    return Contents(*row)
-
-
-def _listed(ids: Collection[int]) -> str:
-    return ",".join(map(str, ids))
-
-
-@contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorname", "")
-        if code.startswith("SQLITE_BUSY"):
-            raise SpoolInUse(
-                f"the spool {name} is in use by another process of the same device; "
-                "run this when it has ended"
-            ) from None
-        if code == "SQLITE_FULL":
-            raise SpoolFull(f"no room on the disk for the spool {name}") from None
-        if code.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY")):
-            raise SpoolError(f"cannot use the spool {name}: {error}") from None
-        raise SpoolError(
-            f"expected a spool, got a damaged or different file in {name} ({error}); "
-            "nothing was deleted: move it away, with the files beside it, and run this again"
-        ) from None
-    except OSError as error:
-        raise SpoolError(f"cannot use the spool {name}: {error.strerror}") from None
-
-
-def _make_private(path: Path) -> None:
-    """Make the file, mode 0600; SQLite gives the files beside it the same mode."""
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        return
-    # Before the first reading is in it: the file's name is on disk.
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _may_be_full(error: sqlite3.OperationalError) -> bool:
+    """Whether more room may help; SQLite calls an exhausted quota an error in writing."""
+    return error.sqlite_errorname in {"SQLITE_FULL", "SQLITE_IOERR_WRITE"}

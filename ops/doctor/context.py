@@ -9,7 +9,7 @@ from typing import Any
 
 from contracts import names
 from device import aws, identity
-from device.delivery import spool
+from device.delivery import spool_file
 from device.errors import IdentityError, SpoolError, SpoolInUse
 from device.identity import Device, Identity
 from ops.doctor.deployed import Deployed
@@ -79,7 +79,7 @@ class Context:
         """The topic in the form in which rules and rows have it."""
         return names.topic(self.environment_name, self.thing_name, self.channel, self.customer)
 
-    def spool_contents(self) -> spool.Contents | None:
+    def spool_contents(self) -> spool_file.Contents | None:
         """What a publisher has left in the spool; None if there is no spool.
 
         Raises:
@@ -87,7 +87,7 @@ class Context:
             SpoolError: The spool is damaged.
         """
         path = self.identity.spool_path
-        return spool.look(path) if path.exists() else None
+        return spool_file.look(path) if path.exists() else None
 
     @property
     def publisher_is_at_work(self) -> bool:

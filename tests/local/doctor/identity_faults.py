@@ -15,7 +15,7 @@ from typing import Any
 import trustme
 
 from contracts import names
-from device.delivery.spool import Spool
+from device.delivery.spool import Additions, Spool, SpooledMessage
 from device.identity import Identity
 from device.registry.registration import provision
 from local.state import ENVIRONMENT, MQTT
@@ -204,8 +204,7 @@ def in_spool(patient: Identity) -> Iterator[None]:
     path = patient.spool_path
     path.parent.mkdir(exist_ok=True)
     spool = Spool(path, max_bytes=1 << 20)
-    with spool.transaction():
-        spool.add_message("a/topic", b"{}", 3)
+    spool.add(Additions([SpooledMessage(spool.last_id() + 1, "a/topic", b"{}", 3)], [], {}))
     spool.close()
     try:
         yield

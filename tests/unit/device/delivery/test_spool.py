@@ -1,20 +1,36 @@
 """The spool: what is committed is there again, and a file that is not a spool is left alone."""
 
+import itertools
 import multiprocessing
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from device.delivery.spool import Contents, Spool, look
+from device.delivery.spool import Additions, Spool, SpooledMessage
+from device.delivery.spool_file import Contents, look
 from device.errors import ExitStatus, SpoolError, SpoolFull, SpoolInUse
 
 LARGE = 1 << 30
 NOW = 1_795_000_000.0  # in November 2026
+
+
+def add(
+    spool: Spool,
+    *messages: tuple[str, bytes, int],
+    readings: Sequence[tuple[str, bytes]] = (),
+    packed: Mapping[str, int] | None = None,
+) -> list[int]:
+    """Add messages (topic, payload, how many readings) and readings; return the messages' ids."""
+    ids = itertools.count(spool.last_id() + 1)
+    made = [SpooledMessage(next(ids), *message) for message in messages]
+    spool.add(Additions(made, list(readings), dict(packed or {})))
+    return [message.id for message in made]
 
 
 @pytest.fixture
@@ -32,15 +48,12 @@ def spool(path: Path) -> Iterator[Spool]:
 def test_a_message_is_the_same_to_the_byte_until_it_is_removed(path: Path) -> None:
     payload = bytes(range(256))
     spool = Spool(path, max_bytes=LARGE)
-    with spool.transaction():
-        spool.add_message("a/é", payload, 3)
-        spool.add_message("b", b"", 1)
+    add(spool, ("a/é", payload, 3), ("b", b"", 1))
     spool.close()
     again = Spool(path, max_bytes=LARGE)
     first, second = again.messages(0, 10)
     assert (first.topic, first.payload, first.readings) == ("a/é", payload, 3)
-    with again.transaction():
-        again.remove_message(first.id)
+    again.remove([first.id])
     assert again.messages(0, 10) == [second]
     assert again.messages(second.id, 10) == []
     again.close()
@@ -71,9 +84,7 @@ def test_a_spool_that_an_earlier_release_left_is_taken_over_with_all_that_is_in_
 
 def test_a_look_changes_nothing(path: Path) -> None:
     spool = Spool(path, max_bytes=LARGE)
-    with spool.transaction():
-        spool.add_reading("a", b"{}")
-        spool.add_message("a", b"x", 10)
+    add(spool, ("a", b"x", 10), readings=[("a", b"{}")])
     with pytest.raises(SpoolInUse):
         look(path)
     spool.close()
@@ -87,43 +98,42 @@ def test_a_look_changes_nothing(path: Path) -> None:
 
 
 def test_ids_are_never_used_again(spool: Spool) -> None:
-    with spool.transaction():
-        spool.add_message("a", b"", 1)
-    (first,) = spool.messages(0, 1)
-    with spool.transaction():
-        spool.remove_message(first.id)
-        spool.add_message("a", b"", 1)
-    assert spool.messages(0, 1)[0].id > first.id
+    (first,) = add(spool, ("a", b"", 1))
+    spool.remove([first])
+    assert spool.last_id() == first
+    add(spool, ("a", b"", 1))
+    assert spool.messages(0, 1)[0].id > first
 
 
 def test_a_step_that_fails_did_nothing(spool: Spool) -> None:
-    with pytest.raises(RuntimeError), spool.transaction():  # noqa: PT012
-        spool.add_message("a", b"", 1)
-        raise RuntimeError
+    twice = SpooledMessage(1, "a", b"", 1)
+    with pytest.raises(SpoolError):
+        spool.add(Additions([twice, twice], [("a", b"{}")], {}))
     assert spool.messages(0, 1) == []
+    assert spool.count().waiting == 0
 
 
 def test_what_was_committed_survives_kill(path: Path) -> None:
     code = f"""if True:
         import os, signal
         from pathlib import Path
-        from device.delivery.spool import Spool
+        from device.delivery.spool import Additions, Spool
         spool = Spool(Path({str(path)!r}), max_bytes={LARGE})
-        with spool.transaction():
-            spool.add_reading("a", b"kept")
-        spool._database.execute("BEGIN")
-        spool.add_reading("a", b"not committed")
-        os.kill(os.getpid(), signal.SIGKILL)
+        spool.add(Additions([], [("a", b"kept")], {{}}))
+        spool._database.set_trace_callback(
+            lambda sql: sql == "COMMIT" and os.kill(os.getpid(), signal.SIGKILL)
+        )
+        spool.add(Additions([], [("a", b"not committed")], {{}}))
     """
-    subprocess.run([sys.executable, "-c", code], check=False)
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
     spool = Spool(path, max_bytes=LARGE)
     assert list(spool.readings()) == [("a", b"kept")]
     spool.close()
 
 
 def test_its_files_are_their_owners_alone(path: Path, spool: Spool) -> None:
-    with spool.transaction():
-        spool.add_reading("a", b"x")
+    add(spool, readings=[("a", b"x")])
     files = list(path.parent.iterdir())
     assert len(files) > 1
     assert all(file.stat().st_mode & 0o077 == 0 for file in files)
@@ -163,9 +173,7 @@ def _newer(path: Path) -> None:
 
 def _damaged(path: Path) -> None:
     spool = Spool(path, max_bytes=LARGE)
-    with spool.transaction():
-        for _ in range(100):
-            spool.add_message("a", b"x" * 5000, 1)
+    add(spool, *[("a", b"x" * 5000, 1)] * 100)
     spool.close()
     content = bytearray(path.read_bytes())
     content[4096:40960] = b"\xff" * (40960 - 4096)
@@ -208,46 +216,48 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         Spool(tmp_path / "none" / "spool.db", max_bytes=LARGE)
 
 
-def test_a_full_disk_is_said_and_changes_nothing(spool: Spool) -> None:
-    spool._database.execute("PRAGMA max_page_count = 10")
-    with pytest.raises(SpoolFull), spool.transaction():
-        spool.add_message("a", b"x" * 100_000, 1)
-    assert spool.messages(0, 1) == []
+def test_a_full_spool_is_said_and_changes_nothing() -> None:
+    small = Spool(None, max_bytes=1)
+    with pytest.raises(SpoolFull):
+        add(small, *[("a", b"x" * 10_000, 1)] * 30)
+    assert small.messages(0, 1) == []
 
 
 def test_removing_gives_room_again(spool: Spool) -> None:
-    with spool.transaction():
-        for _ in range(100):
-            spool.add_message("a", b"x" * 5_000, 7)
+    add(spool, *[("a", b"x" * 5_000, 7)] * 100)
     before = spool.room_bytes
-    with spool.transaction():
-        assert spool.remove_oldest(but=[1, 2]) == (3, 7)
-        assert [message.id for message in spool.messages(0, 3)] == [1, 2, 4]
-        spool.remove_readings()
+    oldest = spool.oldest(1, but=[1, 2])
+    assert oldest == {3: 7}
+    spool.remove(oldest)
+    assert [message.id for message in spool.messages(0, 3)] == [1, 2, 4]
     assert spool.room_bytes - before >= 4096
     assert spool.count().waiting == 99 * 7
 
 
-def test_refused_messages_are_removed_by_their_first_refusal(spool: Spool) -> None:
-    with spool.transaction():
-        spool.add_message("a", b"", 5)
-        spool.add_message("a", b"", 6)
-        spool.note_refusal(1, NOW + 100)
-        spool.note_refusal(1, NOW + 200)
-        spool.note_refusal(2, NOW + 200)
-    with spool.transaction():
-        assert spool.remove_refused(before=NOW + 150) == 5
+def test_readings_leave_when_they_are_in_a_message(spool: Spool) -> None:
+    add(spool, readings=[("a", b"1"), ("b", b"2"), ("a", b"3"), ("a", b"4")])
+    add(spool, ("a", b"[1,3]", 2), packed={"a": 2})
+    assert list(spool.readings()) == [("b", b"2"), ("a", b"4")]
+    assert spool.count().waiting == 4
+
+
+def test_refused_messages_are_told_by_their_first_refusal(spool: Spool) -> None:
+    add(spool, ("a", b"", 5), ("a", b"", 6))
+    spool.note_refusals([1], NOW + 100)
+    spool.note_refusals([1, 2], NOW + 200)
+    assert spool.refused() == {1: 5, 2: 6}
+    assert spool.refused(before=NOW + 150) == {1: 5}
+    spool.remove([1])
     assert [message.readings for message in spool.messages(0, 9)] == [6]
 
 
 def test_a_clock_that_was_not_set_yet_does_not_make_a_refusal_old(spool: Spool) -> None:
-    with spool.transaction():
-        spool.add_message("a", b"", 5)
-        spool.note_refusal(1, 60.0)  # a minute after the device has started, in 1970
-        assert spool.remove_refused(before=NOW) == 0
-        spool.note_refusal(1, NOW)  # with the clock set
-        assert spool.remove_refused(before=NOW) == 0
-        assert spool.remove_refused(before=NOW + 1) == 5
+    add(spool, ("a", b"", 5))
+    spool.note_refusals([1], 60.0)  # a minute after the device has started, in 1970
+    assert spool.refused(before=NOW) == {}
+    spool.note_refusals([1], NOW)  # with the clock set
+    assert spool.refused(before=NOW) == {}
+    assert spool.refused(before=NOW + 1) == {1: 5}
 
 
 @pytest.mark.parametrize("make", [_another_database, _newer], ids=["another database", "newer"])

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 
 from device.delivery import mqtt
-from device.delivery.spool import Spool
+from device.delivery.spool import Additions, Spool, SpooledMessage
 from device.errors import Unreachable
 from ops.doctor.context import Context
 from ops.doctor.examination import Check
@@ -99,8 +99,7 @@ def leave_in_spool(context: Context, readings: int) -> None:
     path = context.identity.spool_path
     path.parent.mkdir()
     left = Spool(path, max_bytes=1 << 20)
-    with left.transaction():
-        left.add_message("a/topic", b"{}", readings)
+    left.add(Additions([SpooledMessage(1, "a/topic", b"{}", readings)], [], {}))
     left.close()
 
 

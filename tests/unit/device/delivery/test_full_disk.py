@@ -1,0 +1,232 @@
+"""A spool whose disk, or whose limit, is full can still be emptied, and nothing is lost."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from device.delivery.mqtt import ACKNOWLEDGED, Delivery
+from device.delivery.sink import Sink
+from device.delivery.spool import Spool
+from device.errors import SpoolFull, Unreachable
+
+TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
+MEBIBYTE = 1024 * 1024
+ANY_SIZE = 256 * MEBIBYTE
+SMALL = 300 * 1024
+
+
+class Offline:
+    """A broker that cannot be reached."""
+
+    failure = None
+
+    def connect(self) -> None:
+        raise Unreachable("nobody answers")
+
+    def publish(self, _topic: str, _payload: bytes) -> "Future[Delivery]":
+        raise AssertionError("not connected")
+
+    def close(self) -> None:
+        pass
+
+
+class Online(Offline):
+    """A broker that acknowledges everything at once."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+
+    def connect(self) -> None:
+        pass
+
+    def publish(self, _topic: str, payload: bytes) -> "Future[Delivery]":
+        self.received.append(payload)
+        answer: Future[Delivery] = Future()
+        answer.set_result(ACKNOWLEDGED)
+        return answer
+
+
+def make(
+    folder: Path,
+    connection: Offline,
+    *,
+    max_bytes: int,
+    when_full: Literal["refuse", "drop_oldest"] = "refuse",
+) -> Sink:
+    return Sink(
+        Spool(folder / "spool.db", max_bytes=max_bytes),
+        TOPIC,
+        lambda: connection,
+        check=None,
+        pack=False,
+        max_linger_seconds=10.0,
+        when_full=when_full,
+    )
+
+
+def payload(number: int, size: int) -> bytes:
+    return b"%d " % number + b"x" * size
+
+
+def used_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("spool.db*"))
+
+
+def fill(folder: Path, *, max_bytes: int, size: int) -> list[bytes]:
+    """Put payloads while the broker is away, until there is no room; return what was taken."""
+    taken: list[bytes] = []
+    sink = make(folder, Offline(), max_bytes=max_bytes)
+    try:
+        with pytest.raises(SpoolFull):  # noqa: PT012  # which one, is open
+            for number in range(1_000_000):
+                sink.put_payload(payload(number, size))
+                taken.append(payload(number, size))
+    finally:
+        sink.close(0)
+    return taken
+
+
+def drain(folder: Path, *, max_bytes: int) -> list[bytes]:
+    """Open the spool again with a broker that answers; return what it got."""
+    broker = Online()
+    with make(folder, broker, max_bytes=max_bytes) as sink:
+        assert sink.flush(60)
+        sink.put_payload(b"one more")
+        assert sink.flush(60)
+    assert broker.received.pop() == b"one more"
+    return broker.received
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a file system of 8 MiB needs root")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def fill_up(disk: Path) -> None:
+    """Leave not one byte free, as a log file might."""
+    with (disk / "log").open("wb", buffering=0) as log:
+        try:
+            while True:
+                log.write(bytes(4096))
+        except OSError:
+            pass
+    assert os.statvfs(disk).f_bavail == 0
+
+
+@pytest.mark.parametrize("size", [100, 5_000, 100_000])
+@pytest.mark.parametrize("max_bytes", [ANY_SIZE, SMALL])
+def test_a_spool_on_a_full_disk_drains(small_disk: Path, max_bytes: int, size: int) -> None:
+    if max_bytes == SMALL:
+        size = min(size, 10_000)
+    taken = fill(small_disk, max_bytes=max_bytes, size=size)
+    assert len(taken) > 5
+    fill_up(small_disk)
+    assert drain(small_disk, max_bytes=max_bytes) == taken
+
+
+def test_a_disk_that_fills_up_while_the_spool_is_open_keeps_nothing_from_being_sent(
+    small_disk: Path,
+) -> None:
+    broker = Online()
+    answers: list[Future[Delivery]] = []
+    broker.publish = lambda _topic, payload: _later(broker, answers, payload)  # type: ignore[method-assign]
+    sink = make(small_disk, broker, max_bytes=ANY_SIZE)
+    for number in range(300):
+        sink.put_payload(payload(number, 5_000))
+    fill_up(small_disk)
+    taken = 300
+    with pytest.raises(SpoolFull):  # noqa: PT012  # which one, is open
+        for _ in range(10_000):
+            sink.put_payload(payload(taken, 5_000))
+            taken += 1
+    until = time.monotonic() + 60
+    while not sink.flush(0.01):
+        assert time.monotonic() < until
+        waiting, answers[:] = list(answers), []
+        for answer in waiting:
+            answer.set_result(ACKNOWLEDGED)
+    sink.close()
+    assert broker.received == [payload(number, 5_000) for number in range(taken)]
+
+
+def _later(broker: Online, answers: "list[Future[Delivery]]", payload: bytes) -> "Future[Delivery]":
+    broker.received.append(payload)
+    answers.append(Future())
+    return answers[-1]
+
+
+@pytest.mark.parametrize("max_bytes", [ANY_SIZE, SMALL])
+def test_dropping_the_oldest_works_on_a_full_disk(small_disk: Path, max_bytes: int) -> None:
+    fill(small_disk, max_bytes=max_bytes, size=5_000)
+    fill_up(small_disk)
+    sink = make(small_disk, Offline(), max_bytes=max_bytes, when_full="drop_oldest")
+    for number in range(5_000, 8_000):
+        sink.put_payload(payload(number, 5_000))
+    totals = sink.totals()
+    sink.close(0)
+    assert totals.taken == 3_000
+    assert totals.dropped == totals.earlier + totals.taken - totals.spooled
+    found = drain(small_disk, max_bytes=max_bytes)
+    assert found == [payload(number, 5_000) for number in range(8_000 - totals.spooled, 8_000)]
+    assert len(found) > 5
+
+
+@pytest.mark.parametrize("size", [100, 5_000])
+@pytest.mark.parametrize("max_bytes", [1, SMALL, 2 * MEBIBYTE])
+def test_a_spool_never_uses_more_of_the_disk_than_its_limit_and_drains(
+    tmp_path: Path, max_bytes: int, size: int
+) -> None:
+    limit = max(max_bytes, 256 * 1024)
+    taken = fill(tmp_path, max_bytes=max_bytes, size=size)
+    assert sum(map(len, taken)) > limit / 6
+    assert used_bytes(tmp_path) <= limit
+    assert drain(tmp_path, max_bytes=max_bytes) == taken
+    assert used_bytes(tmp_path) <= limit
+
+
+def test_the_limit_counts_the_log_and_the_reserve_while_the_spool_is_open(tmp_path: Path) -> None:
+    sink = make(tmp_path, Offline(), max_bytes=SMALL, when_full="drop_oldest")
+    most = 0
+    for number in range(1_000):
+        sink.put_payload(payload(number, 5_000))
+        most = max(most, used_bytes(tmp_path))
+    sink.close(0)
+    assert most <= SMALL
+
+
+_LIMITED = """
+import resource, sys
+from pathlib import Path
+from tests.unit.device.delivery.test_full_disk import ANY_SIZE, drain, fill
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+taken = fill(Path(sys.argv[1]), max_bytes=ANY_SIZE, size=5_000)
+assert len(taken) > 20, len(taken)
+assert drain(Path(sys.argv[1]), max_bytes=ANY_SIZE) == taken
+"""
+
+
+def test_a_spool_drains_whose_files_may_not_grow_any_more(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
