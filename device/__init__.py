@@ -81,7 +81,7 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     next run if need be. It arrives at least once; if more often, with the same ``reading_id``.
 
     A message that the broker refuses, or that repeatedly makes it disconnect, stays on disk for a
-    week and is sent again now and then; the others go on meanwhile.
+    week and is sent again now and then, after all others.
 
     This returns at once; connecting goes on in the background, and again after every loss. Close
     the sink, or use it as a context manager, which sends everything and waits for the answers.
@@ -94,7 +94,8 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
             have is allowed; the logger ``device`` warns of it once.
         pack: Several readings to a message, up to a metering unit of 5 KB; else each is one.
         max_linger_seconds: How long a reading may wait for others to fill its message.
-        max_spool_bytes: How large the spool may grow, at least 64 KiB.
+        max_spool_bytes: How much of the disk the spool may use, at least 256 KiB. A quarter of
+            it, at most 1 MiB, is held in reserve, so that a spool on a full disk can be emptied.
         when_full: What then happens: ``"refuse"`` the new reading with ``SpoolFull``, or
             ``"drop_oldest"`` message that is not on its way, which ``totals().dropped``
             counts.
