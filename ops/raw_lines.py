@@ -9,7 +9,7 @@ import zlib
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
+from contracts.packed import is_packed, split
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MOST_BYTES = 8 * 2**20
@@ -79,6 +79,6 @@ def _gunzip(payload: bytes) -> bytes:
 def _element(payload: bytes, index: int) -> bytes:
     """The element of an array, as it was written; the payload itself if that is no array."""
     try:
-        return bytes(msgspec.json.decode(payload, type=list[msgspec.Raw])[index])
-    except (msgspec.DecodeError, RecursionError, IndexError):
+        return list(split(payload))[index].strip() if is_packed(payload) else payload
+    except (ValueError, IndexError):
         return payload

@@ -29,6 +29,7 @@ PACKED = b'[{"n": 1.10}, {"n": "x",  "n": 2}]'
         (PACKED, 7, PACKED.decode()),
         (gzip.compress(PACKED, mtime=0), 0, '{"n": 1.10}'),
         (gzip.compress(PACKED, mtime=0)[:-8], None, PACKED.decode()),
+        (b'[{"n": 1}, {"n": NaN}, {"n": 2}]', 1, '{"n": NaN}'),
         (b"[{},", 0, "[{},"),
         (b"battery low", None, "battery low"),
         (b"", None, ""),
