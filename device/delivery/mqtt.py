@@ -1,11 +1,8 @@
 """The connection to the broker: MQTT 5, mutual TLS, QoS 1, by the AWS IoT Device SDK.
 
-The one module that calls the SDK, which has no type information and whose builders ignore
-arguments that they do not know.
+Only this module and ``device.delivery.sdk`` call the SDK, which has no type information.
 """
 
-import socket
-import ssl
 import threading
 import time
 from concurrent.futures import Future
@@ -13,16 +10,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Self
 
-from awscrt import mqtt5, mqtt_request_response
+from awscrt import mqtt5
 from awscrt.exceptions import AwsCrtError
-from awsiot import V2ServiceException, iotidentity, mqtt5_client_builder
 
 from contracts.names import MAX_TOPIC_BYTES
+from device.delivery import diagnosis, reasons, sdk
 from device.errors import (
     ConnectionDropped,
     ConnectionFailed,
     ConnectionRefused,
-    IdentityError,
     RequestFailed,
     Unreachable,
 )
@@ -81,52 +77,6 @@ class Delivery:
 
 
 ACKNOWLEDGED = Delivery(Outcome.ACKNOWLEDGED)
-
-# What the codes mean when AWS IoT Core sends them; the others speak for themselves.
-# https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html#mqtt5-reason-codes
-_CONNECT_REASONS = {
-    "BAD_USERNAME_OR_PASSWORD": "the certificate is not known to the broker or not active",
-    "BANNED": "this client has been banned",
-    "CLIENT_IDENTIFIER_NOT_VALID": "the client id is not one that the broker takes",
-    "CONNECTION_RATE_EXCEEDED": "it connects too often; wait a minute",
-    "NOT_AUTHORIZED": (
-        "the policy does not allow this client id: it must be the thing's name (a customer's: "
-        "{thing}.{customer}), and the certificate must be attached to that thing and to its policy"
-    ),
-    "QUOTA_EXCEEDED": "the account has reached a limit of AWS IoT Core",
-    "SERVER_BUSY": "the broker is busy; try again later",
-    "SERVER_UNAVAILABLE": "the broker is not available; try again later",
-}
-# A connection that was there before may come back after these.
-_TRANSIENT_REASONS = {
-    "CONNECTION_RATE_EXCEEDED",
-    "QUOTA_EXCEEDED",
-    "SERVER_BUSY",
-    "SERVER_UNAVAILABLE",
-}
-_PUBLISH_REASONS = {
-    "NOT_AUTHORIZED": "the device's policy does not allow this topic",
-    "PAYLOAD_FORMAT_INVALID": "the payload is not what the message says it is",
-    "QUOTA_EXCEEDED": "a limit of AWS IoT Core is reached",
-    "TOPIC_NAME_INVALID": "the topic is not one that the broker takes",
-}
-# These are about a message, if one is in flight.
-_MESSAGE_DISCONNECTS = {
-    "MALFORMED_PACKET": "it does not understand what was sent",
-    "PACKET_TOO_LARGE": "a message is larger than the broker takes",
-    "PAYLOAD_FORMAT_INVALID": "a payload is not what the message says it is",
-    "PROTOCOL_ERROR": "it does not understand what was sent",
-    "TOPIC_NAME_INVALID": "the topic is not one that the broker takes",
-}
-# After these, connecting again would only repeat what led here.
-_FINAL_DISCONNECTS = {
-    **_MESSAGE_DISCONNECTS,
-    "ADMINISTRATIVE_ACTION": "an operator ended the connection",
-    "NOT_AUTHORIZED": "the device's policy does not allow what was sent, or its certificate was "
-    "deactivated",
-    "SESSION_TAKEN_OVER": "another client has connected with this client id; is the same identity "
-    "in use elsewhere?",
-}
 
 
 def check_topic(topic: str) -> str:
@@ -192,52 +142,32 @@ class Connection:
             ConnectionRefused: The broker answered, and said no.
             Unreachable: No broker answered.
         """
-        self._client = self._build()
+        self._client = sdk.build_client(
+            self._identity,
+            client_id=self._client_id,
+            connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            acknowledgement_timeout_seconds=ACKNOWLEDGEMENT_TIMEOUT_SECONDS,
+            on_success=self._on_success,
+            on_failure=self._on_failure,
+            on_disconnection=self._on_disconnection,
+            on_stopped=lambda _: self._stopped.set(),
+        )
         try:
             self._client.start()
             silence = min(_SILENCE_SECONDS, CONNECT_TIMEOUT_SECONDS)
             if not self._decided.wait(silence):
-                failure = _diagnosed(self._identity, self._symptom)
+                failure = diagnosis.find_out(self._identity, self._symptom)
                 if not isinstance(failure, ConnectionDropped):
                     self._fail(failure)
                 self._decided.wait(CONNECT_TIMEOUT_SECONDS - silence)
             if not self._connected and self._failure is None:
-                self._fail(_diagnosed(self._identity, self._symptom))
+                self._fail(diagnosis.find_out(self._identity, self._symptom))
         except BaseException:  # Ctrl-C too: do not leave the SDK's threads trying
             self.close()
             raise
         if self._failure is not None:
             self.close()
             raise self._failure
-
-    def _build(self) -> Any:
-        identity = self._identity
-        try:
-            return mqtt5_client_builder.mtls_from_path(
-                cert_filepath=str(identity.certificate_path),
-                pri_key_filepath=str(identity.key_path),
-                ca_filepath=str(identity.ca_path),
-                endpoint=identity.device.endpoint,
-                port=identity.device.port,  # the builder's default is 443
-                client_id=self._client_id,
-                keep_alive_interval_sec=60,
-                ping_timeout_ms=10_000,
-                connack_timeout_ms=int(CONNECT_TIMEOUT_SECONDS * 1000),
-                ack_timeout_sec=ACKNOWLEDGEMENT_TIMEOUT_SECONDS,
-                retry_jitter_mode=mqtt5.ExponentialBackoffJitterMode.FULL,
-                min_reconnect_delay_ms=500,
-                max_reconnect_delay_ms=5_000,
-                enable_metrics_collection=False,
-                on_lifecycle_connection_success=self._on_success,
-                on_lifecycle_connection_failure=self._on_failure,
-                on_lifecycle_disconnection=self._on_disconnection,
-                on_lifecycle_stopped=lambda _: self._stopped.set(),
-            )
-        except (AwsCrtError, RuntimeError) as error:
-            raise IdentityError(
-                f"expected files that TLS can use in {identity.folder}, got: {error}",
-                remedy=_provision(identity),
-            ) from None
 
     def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
         """Send a message with QoS 1; the result comes from another thread.
@@ -290,20 +220,14 @@ class Connection:
             if client is None:
                 raise Unreachable("the connection is closed")
             self._requests += 1
-        options = mqtt_request_response.ClientOptions(
-            max_request_response_subscriptions=2,
-            max_streaming_subscriptions=0,
-            operation_timeout_in_seconds=ACKNOWLEDGEMENT_TIMEOUT_SECONDS,
-        )
-        # Kept until there is an answer: its requests end with it.
-        service = iotidentity.IotIdentityClientV2(client, options)
         try:
-            asked = getattr(service, operation)(request)
-            return asked.result(ACKNOWLEDGEMENT_TIMEOUT_SECONDS + _CLOSE_TIMEOUT_SECONDS)
-        except (V2ServiceException, TimeoutError) as error:
+            return sdk.ask_iot_identity(
+                client, operation, request, timeout_seconds=ACKNOWLEDGEMENT_TIMEOUT_SECONDS
+            )
+        except RequestFailed:
             if self._failure is not None:
                 raise self._failure from None
-            raise _request_failed(operation, error) from None
+            raise
         finally:
             with self._lock:
                 self._requests -= 1
@@ -343,7 +267,7 @@ class Connection:
         self._drops = 0
         if code is not None and code < 128:  # success, and "no matching subscribers"
             return ACKNOWLEDGED
-        return Delivery(Outcome.REFUSED, _reason(code, _PUBLISH_REASONS))
+        return Delivery(Outcome.REFUSED, reasons.in_words(code, reasons.PUBLISH_REASONS))
 
     def _unanswered(self) -> Delivery:
         """What becomes of a message that was in flight when the connection went for good."""
@@ -357,12 +281,12 @@ class Connection:
 
     def _on_failure(self, data: Any) -> None:
         code = data.connack_packet.reason_code if data.connack_packet is not None else None
-        if code is not None and not (self._connected and code.name in _TRANSIENT_REASONS):
+        if code is not None and not (self._connected and code.name in reasons.TRANSIENT_REASONS):
             self._fail(
                 ConnectionRefused(
                     f"the broker refused client id {self._client_id}: "
-                    f"{_reason(code, _CONNECT_REASONS)}",
-                    remedy=_provision(self._identity),
+                    f"{reasons.in_words(code, reasons.CONNECT_REASONS)}",
+                    remedy=diagnosis.provision_remedy(self._identity),
                 )
             )
         elif not self._connected:
@@ -385,9 +309,9 @@ class Connection:
         if in_flight and data.exception.name != _NO_PONG:
             self._drops += 1
         name = "" if packet is None else getattr(packet.reason_code, "name", "")
-        if name in _FINAL_DISCONNECTS:
-            reason = _reason(packet.reason_code, _FINAL_DISCONNECTS)
-            about_message = in_flight and name in _MESSAGE_DISCONNECTS
+        if name in reasons.FINAL_DISCONNECTS:
+            reason = reasons.in_words(packet.reason_code, reasons.FINAL_DISCONNECTS)
+            about_message = in_flight and name in reasons.MESSAGE_DISCONNECTS
             kind = ConnectionDropped if about_message else ConnectionRefused
             self._fail(kind(f"the broker ended the connection: {reason}"))
         elif self._drops >= _MAX_DROPS:
@@ -408,71 +332,3 @@ class Connection:
         client = self._client
         if client is not None:  # completes every pending message, and ends reconnecting
             client.stop()
-
-
-def _request_failed(operation: str, error: Exception) -> RequestFailed:
-    refused = getattr(error, "modeled_error", None)
-    if refused is None:
-        cause = getattr(error, "inner_error", None) or error
-        return RequestFailed(f"no answer to {operation}: {cause}")
-    failure = RequestFailed(
-        f"AWS IoT refuses {operation}: {refused.error_code}: {refused.error_message}"
-    )
-    failure.code = refused.error_code
-    return failure
-
-
-def _reason(code: Any, known: dict[str, str]) -> str:
-    """``code`` of the SDK's enumerations in words; None is a code that it does not know."""
-    if code is None:
-        return "for a reason that this SDK does not know"
-    text = f"{code.name.lower().replace('_', ' ')} ({int(code)})"
-    return f"{text}: {known[code.name]}" if code.name in known else text
-
-
-def _provision(identity: Identity) -> str:
-    return f"run {identity.device.command}"
-
-
-def _diagnosed(identity: Identity, symptom: str) -> ConnectionFailed:
-    """Find out why there was no CONNACK, by a TLS handshake whose errors say more."""
-    device = identity.device
-    address = f"{device.endpoint}:{device.port}"
-    local = device.environment == "local"
-    status = "is it up? run python -m local status" if local else "check the network and firewalls"
-    try:
-        _handshake(identity)
-    except ssl.SSLCertVerificationError as error:
-        return ConnectionRefused(
-            f"the broker at {address} is not one that {identity.ca_path} vouches for ({error})",
-            remedy="is it the right broker, and this machine's clock right? "
-            f"{_provision(identity)}",
-        )
-    except ssl.SSLEOFError:
-        return Unreachable(f"{address} ends connections before TLS is set up", remedy=status)
-    except ssl.SSLError as error:
-        return ConnectionRefused(
-            f"TLS with {address} failed ({error}): the broker does not take the "
-            f"certificate, or it is not an MQTT broker",
-            remedy=_provision(identity),
-        )
-    except OSError as error:
-        return Unreachable(
-            f"nothing answers at {address} ({error.strerror or error})", remedy=status
-        )
-    return ConnectionDropped(
-        f"the broker at {address} ended the connection without a word ({symptom}): the certificate "
-        f"{device.certificate_id} is not active, or not known there",
-        remedy=_provision(identity),
-    )
-
-
-def _handshake(identity: Identity) -> None:
-    context = ssl.create_default_context(cafile=identity.ca_path)
-    context.load_cert_chain(identity.certificate_path, identity.key_path)
-    address = (identity.device.endpoint, identity.device.port)
-    with (
-        socket.create_connection(address, timeout=5) as plain,
-        context.wrap_socket(plain, server_hostname=identity.device.endpoint),
-    ):
-        pass

@@ -13,7 +13,7 @@ from awscrt import exceptions, mqtt_request_response
 from awscrt.mqtt5 import ConnectReasonCode, DisconnectReasonCode, PubackReasonCode
 from awsiot import iotidentity, mqtt5_client_builder
 
-from device.delivery import mqtt
+from device.delivery import diagnosis, mqtt
 from device.delivery.mqtt import Connection, Outcome
 from device.errors import (
     ConnectionDropped,
@@ -118,7 +118,7 @@ def handshake(monkeypatch: pytest.MonkeyPatch, outcome: Exception | None) -> Non
         if outcome is not None:
             raise outcome
 
-    monkeypatch.setattr(mqtt, "_handshake", shake)
+    monkeypatch.setattr(diagnosis, "_handshake", shake)
 
 
 def test_connects_as_the_identity_says(connect: Connect, identity: Identity) -> None:
