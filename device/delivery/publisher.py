@@ -164,7 +164,7 @@ class Publisher:
                 result.failure = failure
         result.summary, result.reasons = self._summary(), sink.reasons()
         if result.failure is None and result.summary.spooled > result.summary.refused:
-            result.failure = sink.trouble
+            result.failure = sink.connection_error
         return result
 
     def _summary(self) -> Summary:
@@ -188,11 +188,11 @@ class Publisher:
                 self._look()
 
     def _take(self, item: Payload) -> None:
-        whole = self._verbatim or not item.payload.lstrip().startswith(b"{")
+        pack = not self._verbatim and item.payload.lstrip().startswith(b"{")
         told = False
         while True:
             try:
-                self._sink.put_content(item.payload, whole=whole, wait=False)
+                self._sink.put_payload(item.payload, pack=pack, wait=False)
             except ReadingError as error:
                 self._refuse(Unusable(item.number, str(error)))
             except SpoolFull:
@@ -223,7 +223,7 @@ class Publisher:
             self._progress(so_far)
             if so_far.spooled == so_far.refused or time.monotonic() > end:
                 return
-            if self._sink.trouble is not None and not self._sink.was_connected:
+            if self._sink.connection_error is not None and not self._sink.was_connected:
                 return
             so_many = so_far.acknowledged + so_far.refused
             if so_many > answered and not self._result.interrupted:

@@ -137,10 +137,6 @@ class Sink:
             )
         self._worker.put(Entry(payload, pack and self._pack, waited_for=wait))
 
-    def put_content(self, content: bytes, *, whole: bool = False, wait: bool = True) -> None:
-        """Do what ``put_payload`` does, under its earlier name."""
-        self.put_payload(content, pack=not whole, wait=wait)
-
     def flush(self, timeout_seconds: float | None = None) -> bool:
         """Send everything now, full messages or not, and wait for the answers.
 
@@ -212,11 +208,6 @@ class Sink:
     def connection_error(self) -> ConnectionFailed | None:
         """The last connection error while there is no connection; the sink keeps retrying."""
         return self._connector.last_error
-
-    @property
-    def trouble(self) -> ConnectionFailed | None:
-        """``connection_error`` under its earlier name."""
-        return self.connection_error
 
     @property
     def was_connected(self) -> bool:

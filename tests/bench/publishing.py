@@ -130,7 +130,7 @@ def to_disk(readings: list[bytes], folder: Path, *, pack: bool = True) -> float:
     taking = sink(folder, Broker(away=True), pack=pack)
     started = time.perf_counter()
     for reading in readings:
-        taking.put_content(reading, wait=False)
+        taking.put_payload(reading, wait=False)
     taking.flush(0)
     seconds = time.perf_counter() - started
     taking.close(0)
@@ -146,7 +146,7 @@ def through(readings: list[bytes], folder: Path) -> float:
     with sink(folder, Broker(away=False)) as taking:
         started = time.perf_counter()
         for reading in readings:
-            taking.put_content(reading, wait=False)
+            taking.put_payload(reading, wait=False)
         assert taking.flush()
         return time.perf_counter() - started
 
@@ -156,7 +156,7 @@ def put_one_by_one(readings: list[bytes], folder: Path) -> float:
     taking = sink(folder, Broker(away=True))
     started = time.perf_counter()
     for reading in readings:
-        taking.put_content(reading)
+        taking.put_payload(reading)
     seconds = time.perf_counter() - started
     taking.close(0)
     return seconds
@@ -168,7 +168,7 @@ def put_by_threads(readings: list[bytes], folder: Path) -> float:
 
     def put(own: list[bytes]) -> None:
         for reading in own:
-            taking.put_content(reading)
+            taking.put_payload(reading)
 
     threads = [
         threading.Thread(target=put, args=(readings[number::THREADS],)) for number in range(THREADS)
@@ -212,7 +212,7 @@ def per_million(count: int, *, pack: bool) -> dict[str, float]:
         sink(Path(folder), broker, pack=pack) as taking,
     ):
         for reading in simulated(count):
-            taking.put_content(reading, wait=False)
+            taking.put_payload(reading, wait=False)
         taking.flush()
         usd = taking.totals().cost_usd
     factor = 1_000_000 / count
@@ -230,7 +230,7 @@ def _spool_many(count: int, folder: str, answers: Any) -> None:
     taking = sink(Path(folder), Broker(away=True))
     before = process.memory_info().rss
     for number in range(count):
-        taking.put_content(some[number % len(some)], wait=False)
+        taking.put_payload(some[number % len(some)], wait=False)
     taking.flush(0)
     after = process.memory_info().rss
     taking.close(0)
