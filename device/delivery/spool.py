@@ -230,7 +230,7 @@ class Spool:
         ids = iter(message_ids)
         while some := list(itertools.islice(ids, self._most_removals)):
             self._write(lambda some=some: self._remove(some), size_bytes=len(some) * _PAGE_BYTES)  # type: ignore[misc]  # mypy cannot infer such lambdas
-        if self._pragma("freelist_count") > _FREE_PAGES and self._is_empty():
+        if self._pragma("freelist_count") > _FREE_PAGES and spool_file.is_empty(self._database):
             with contextlib.suppress(SpoolFull), self._explained(), self._reserve_released():
                 self._database.execute("VACUUM")
 
@@ -243,12 +243,6 @@ class Spool:
             self._write(
                 lambda: self._note(message_ids, now), size_bytes=len(message_ids) * _PAGE_BYTES
             )
-
-    def _is_empty(self) -> bool:
-        (is_empty,) = self._database.execute(
-            "SELECT NOT EXISTS (SELECT 1 FROM messages) AND NOT EXISTS (SELECT 1 FROM readings)"
-        ).fetchone()
-        return bool(is_empty)
 
     def _add(self, additions: Additions) -> None:
         database = self._database
@@ -285,7 +279,7 @@ class Spool:
         needed = size_bytes + _EXTRA_PAGES * _PAGE_BYTES
         with self._explained():
             try:
-                if self._wal_bytes() + needed > self._reserve.size_bytes:
+                if spool_file.size_bytes(self._wal) + needed > self._reserve.size_bytes:
                     self._empty_wal()
                 with self._transaction(durable=durable):
                     change()
@@ -308,12 +302,6 @@ class Spool:
             with contextlib.suppress(sqlite3.OperationalError):
                 self._empty_wal()
             self._reserve.take()
-
-    def _wal_bytes(self) -> int:
-        try:
-            return 0 if self._wal is None else self._wal.stat().st_size
-        except FileNotFoundError:
-            return 0
 
     def _empty_wal(self) -> None:
         """Move everything from the WAL into the database, and give its room back to the disk."""

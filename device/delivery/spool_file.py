@@ -87,6 +87,19 @@ def count(database: sqlite3.Connection) -> Contents:
     return Contents(*row)
 
 
+def is_empty(database: sqlite3.Connection) -> bool:
+    """Return whether nothing is in the database of a spool."""
+    (found,) = database.execute(
+        "SELECT NOT EXISTS (SELECT 1 FROM messages) AND NOT EXISTS (SELECT 1 FROM readings)"
+    ).fetchone()
+    return bool(found)
+
+
+def size_bytes(path: Path | None) -> int:
+    """Return how long a file is; 0 if there is none."""
+    return path.stat().st_size if path is not None and path.exists() else 0
+
+
 @contextlib.contextmanager
 def explained(name: str) -> Iterator[None]:
     """Raise errors of SQLite and of the file system as a ``SpoolError`` that says what to do."""
