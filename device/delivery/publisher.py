@@ -18,6 +18,8 @@ _CONNECT_SECONDS = mqtt.CONNECT_TIMEOUT_SECONDS + 6.0
 # After Ctrl-C: long enough for an answer on its way, short enough for a person who waits.
 _INTERRUPTED_WAIT_SECONDS = 3.0
 _TICK_SECONDS = 0.2
+# A spool that is empty and has no room for this long is on a disk that others have filled.
+_NO_ROOM_SECONDS = 3.0
 
 
 @dataclass(slots=True)
@@ -190,6 +192,7 @@ class Publisher:
     def _take(self, item: Payload) -> None:
         pack = not self._verbatim and item.payload.lstrip().startswith(b"{")
         told = False
+        last_use = time.monotonic()
         while True:
             try:
                 self._sink.put_payload(item.payload, pack=pack, wait=False)
@@ -200,6 +203,10 @@ class Publisher:
                     self._say("the spool is full; waiting for the broker")
                 told = True
                 self._look()
+                if self._sink.totals().spooled:
+                    last_use = time.monotonic()
+                elif time.monotonic() - last_use > _NO_ROOM_SECONDS:
+                    raise  # an answer cannot make room
                 time.sleep(_TICK_SECONDS)
                 continue
             return

@@ -122,7 +122,9 @@ class Worker:
             if self.is_closed:
                 raise self.error or SpoolError("the sink is closed; nothing more can be put")
             if self._when_full == "refuse":
-                if self._room_bytes < size or time.monotonic() < self._full_until:
+                # While the spool is full, one reading at a time tries whether there is room again.
+                is_tried = self.is_full and (self.entries or time.monotonic() < self._full_until)
+                if is_tried or self._room_bytes < size:
                     raise self._full()
                 self._room_bytes -= size
             self.entries.append(entry)

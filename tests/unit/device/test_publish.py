@@ -387,6 +387,25 @@ def test_a_full_disk_is_waited_for_like_a_full_spool_as_answers_make_room() -> N
     assert result.summary.acknowledged == result.summary.readings == 200
 
 
+def test_a_full_disk_is_not_waited_for_when_nothing_is_left_that_could_make_room() -> None:
+    class OnAFullDisk(Spool):
+        def add(self, additions: Additions) -> None:
+            raise SpoolFull(f"no room on the disk for {additions.size_bytes} bytes")
+
+    publishing = publisher(FakeConnection(), OnAFullDisk(None, max_bytes=1 << 24))
+
+    def slowly() -> Source:
+        for number in range(100):
+            yield Payload(number, b"x")
+            time.sleep(0.01)  # it is found full while readings still come
+
+    result = publishing.publish(slowly())
+    assert result.status() is ExitStatus.SPOOL
+    assert isinstance(result.failure, SpoolFull)
+    assert (result.summary.readings, result.summary.published) == (0, 0)
+    assert not result.complete
+
+
 def test_keeps_to_the_rate() -> None:
     started = time.monotonic()
     publisher(FakeConnection(), rate=50).publish(payloads(11))
