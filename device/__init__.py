@@ -91,7 +91,8 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
         channel: The contract that readings keep to.
         topic: Where to publish; None: the channel's, through Basic Ingest.
         check: Check in ``put`` that a reading fits the contract. A field that the contract does not
-            have is allowed; the logger ``device`` warns of it once.
+            have is allowed; the logger ``device`` warns of it once, and
+            ``unknown_fields`` of the sink counts it.
         pack: Several readings to a message, up to a metering unit of 5 KB; else each is one.
         max_linger_seconds: How long a reading may wait for others to fill its message.
         max_spool_bytes: How much of the disk the spool may use, at least 256 KiB. A quarter of

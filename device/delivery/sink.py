@@ -229,6 +229,10 @@ class Sink:
         with self._worker.changed:
             return self._worker.tally.totals()
 
+    def unknown_fields(self) -> Counter[str]:
+        """Return the fields that the contract does not have, with the number of readings."""
+        return Counter() if self._check is None else Counter(self._check.unknown_fields.counts)
+
     def reasons(self) -> Counter[str]:
         """Return why readings were refused or stayed without an answer, with how many."""
         with self._worker.changed:

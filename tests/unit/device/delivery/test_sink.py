@@ -597,6 +597,7 @@ def test_an_unknown_field_is_warned_of_once(
     with device.open(folder) as opened:
         for _ in range(3):
             opened.put({**GOOD, "timestamp": 1_790_000_000_123, "wind": 1})
+        assert opened.unknown_fields() == {"wind": 3}
     assert [record.getMessage() for record in caplog.records] == [
         'the contract has no field "wind"; its values are kept in the raw data only'
     ]
