@@ -49,3 +49,7 @@ if __name__ == "__main__":
         parser_asset.AssetError,
     ) as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(f"error: cannot use {error.filename}: {error.strerror}")

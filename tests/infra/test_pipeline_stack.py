@@ -1,6 +1,9 @@
 """What the whole template promises, in every environment."""
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,24 +185,36 @@ def test_every_taggable_resource_carries_the_environment_and_the_configured_tags
     )
 
 
-def test_the_app_says_in_one_line_what_is_wrong_with_the_environment(tmp_path: Path) -> None:
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "app.py")],
+def run_app(root: Path, out: Path, environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, str(root / "app.py")],
         env={
             "PATH": str(Path(sys.executable).parent),
-            "PYTHONPATH": str(ROOT),
-            "CDK_CONTEXT_JSON": json.dumps({**CONTEXT, "env": "production"}),
-            "CDK_OUTDIR": str(tmp_path),
+            "PYTHONPATH": str(root),
+            "CDK_CONTEXT_JSON": json.dumps({**CONTEXT, "env": environment}),
+            "CDK_OUTDIR": str(out),
         },
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_the_app_says_in_one_line_what_is_wrong_with_the_environment(tmp_path: Path) -> None:
+    done = run_app(ROOT, tmp_path, "production")
     assert done.returncode == 1
     assert done.stderr.strip() == (
         "error: -c env=production: expected one of the environments in cdk.json: "
         "dev, local, prod, stage"
     )
+
+
+def test_the_app_says_in_one_line_which_folder_it_cannot_write(tmp_path: Path) -> None:
+    for name in ("app.py", "stacks", "contracts", "lambda"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".build").write_text("a file where the folder of assets belongs")
+    done = run_app(tmp_path, tmp_path / "out", "dev")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: cannot use {tmp_path / '.build'}")
+    assert done.stderr.count("\n") == 1
