@@ -105,7 +105,7 @@ def policy_name(environment: str, thing_name: str, customer: str | None) -> str:
 
 
 def customer_of_policy(environment: str, policy_name: str) -> tuple[str, str] | None:
-    """The thing and the customer whose policy it is; None: it is another policy."""
+    """The thing and the customer whose policy it is; None for any other policy."""
     form = rf"{environment}_customer_({CUSTOMER_PATTERN})_((?:[a-zA-Z0-9-]|__|_-)+)"
     found = re.fullmatch(form, policy_name)
     if found is None:

@@ -23,7 +23,7 @@ class Schema:
     Attributes:
         kind: JSON Schema's ``type``; integers are 64-bit.
         nullable: The value may be ``null``.
-        enum: The only values allowed (``None`` among them if nullable); None: any.
+        enum: The only values allowed (``None`` among them if nullable); None allows any.
         minimum: Inclusive bound of a number; likewise the next three.
         min_length: In Unicode code points; likewise ``max_length``.
         pattern: ECMA-262 regular expression that must match somewhere in the string;

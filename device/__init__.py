@@ -89,7 +89,7 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     Args:
         identity: What ``device.identity.load`` gives, or its folder.
         channel: The contract that readings keep to.
-        topic: Where to publish; None: the channel's, through Basic Ingest.
+        topic: Where to publish; by default the channel's topic, through Basic Ingest.
         check: Check in ``put`` that a reading fits the contract. A field that the contract does not
             have is allowed; the logger ``device`` warns of it once, and
             ``unknown_fields`` of the sink counts it.

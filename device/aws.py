@@ -1,6 +1,6 @@
 """The AWS side of one environment: its session, its stack and its broker.
 
-Whoever imports this module needs boto3 and AWS credentials; publishing does not.
+Importing it needs boto3, and using it needs AWS credentials; publishing needs neither.
 """
 
 import os
@@ -209,7 +209,7 @@ def session_for(environment: str, root: Path = PROJECT_ROOT) -> AwsEnvironment:
 
 
 def time_of(environment: str, root: Path = PROJECT_ROOT) -> datetime | None:
-    """What AWS's clock says; None: the endpoint does not tell. Needs no credentials.
+    """What AWS's clock says; None if the endpoint does not tell. Needs no credentials.
 
     AWS refuses what is signed by a clock that is off, so the question is not signed; the refusal
     tells the time.

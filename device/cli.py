@@ -276,7 +276,7 @@ class Progress:
     """How far a command has come; a context manager.
 
     Args:
-        total: How many steps there will be; None: nobody knows.
+        total: How many steps there will be; None if that is not known.
     """
 
     def __init__(self, total: int | None) -> None:

@@ -44,7 +44,7 @@ class Device:
         port: MQTT over mutual TLS.
         certificate_id: AWS IoT's id of the certificate.
         certificate_arn: The same as an ARN, which names account and region too.
-        customer: Whose sub-topics of the thing these are; None: it is the thing's own identity.
+        customer: Whose sub-topics of the thing these are; None for the thing's own identity.
     """
 
     environment: str
@@ -67,7 +67,7 @@ class Device:
 
     @property
     def command(self) -> str:
-        """What makes this identity, and mends it."""
+        """The command that makes this identity, and repairs it."""
         if self.thing_name == names.CLAIM:
             return f"python -m ops.claim --env {self.environment}"
         named = options(self.environment, self.thing_name, self.customer)

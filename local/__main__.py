@@ -107,7 +107,7 @@ def demo(*, keep: bool) -> None:
     cli.say(
         f"\nThe local stack {where}. Go on with:\n"
         + "\n".join(f"  {step}" for step in ("source .venv/bin/activate", *steps))
-        + '\nTo deploy it to AWS, read "Deploy" in README.md.'
+        + '\nTo deploy it to AWS, read "Deploy to AWS" in README.md.'
     )
 
 

@@ -1,13 +1,13 @@
 """Make the certificate that devices register with: ``python -m ops.claim --env ENV``.
 
-It is written to ``certs/{env}/@claim/``, in the form of an identity. Copy that folder to devices in
-the making: each registers with it by ``python -m device.provision --env ENV THING --claim``. All it
-can do is that, and only for a name that no device has. But whoever has it can register devices:
-keep it as safe as a key, and revoke it when its batch of devices is made, or when it is lost.
+The certificate is written to ``certs/{env}/@claim/``, in the form of an identity. Copy that folder
+to new devices: each registers itself with ``python -m device.provision --env ENV THING --claim``.
+The certificate can do nothing else, and registers only names that no device has. Anyone who has it
+can register devices: keep it as safe as a key, and revoke it when it is lost or no longer needed.
 
-``--revoke`` takes every claim certificate of the environment out of use, from wherever it was made,
-and deletes it, here too. Devices that have registered with it are untouched. Interrupted, either
-may be run again.
+``--revoke`` takes every claim certificate of the environment out of use, also those that were made
+on another machine, and deletes them. Registered devices keep working. Both commands can be
+interrupted and run again.
 
 The credentials need ``cloudformation:DescribeStacks`` and, of ``iot:``, ``DescribeEndpoint``,
 ``CreateCertificateFromCsr``, ``ListCertificates``, ``DescribeCertificate``, ``AttachPolicy`` and

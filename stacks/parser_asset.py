@@ -125,7 +125,7 @@ def _packages(target: Target) -> Path:
 
 
 def _made_once(path: Path, fill: Callable[[Path], None]) -> Path:
-    """Make ``path`` whole or not at all, whoever else is making it."""
+    """Make ``path`` whole or not at all, also while another process makes it."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True) as folder:

@@ -120,7 +120,7 @@ class Publisher:
         say: Called with a line for each thing that a person should know.
         noun: What the source numbers: ``line``, ``message`` or ``reading``.
         verbatim: Every payload is a message as it is.
-        rate: Readings a second at most; None: as fast as they come.
+        rate: Readings per second at most; None for no limit.
     """
 
     def __init__(

@@ -44,9 +44,9 @@ class CsvOptions:
     """How to read a CSV file.
 
     Attributes:
-        delimiter: Between cells; None: the one of ``DELIMITERS`` that gives the header the most
-            names that the contract knows, a comma if none does.
-        time_zone: Where times without an offset were read; None: they are refused.
+        delimiter: Between cells. By default the one of ``DELIMITERS`` with which the header has
+            the most names that the contract knows, or a comma.
+        time_zone: Of times without an offset; None refuses them.
         fields: Column to field, for columns that are named differently.
     """
 

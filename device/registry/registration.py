@@ -275,7 +275,7 @@ class _Provisioning:
             self._report(f"thing {thing_name}: certificate attached")
 
     def _document(self, owner: str) -> str | None:
-        """What the customer's policy must say; None: it is the stack's policy."""
+        """What the customer's policy must say; None for the thing's own, which the stack makes."""
         if self._customer is None:
             return None
         return customers.policy_document(

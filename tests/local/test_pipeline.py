@@ -54,6 +54,8 @@ def test_the_demo_succeeds_and_its_sums_agree(lake: Lake, run_module: RunModule)
     )
     assert figures["athena_rows"] == figures["readings_parsed"]
     assert figures["raw_objects"] >= 1
+    assert "442 rows of Parquet = 240 sent one per message + 200 packed + 2" in done.stderr
+    assert "python -m device.publish --env local --thing my-sensor" in done.stderr
 
 
 def test_what_the_command_line_publishes_the_command_line_queries(

@@ -132,7 +132,7 @@ class _Rejoined(io.RawIOBase):
 
 
 def decode_lines(lines: Sequence[bytes]) -> list[Envelope] | None:
-    """Read raw lines in one pass; None: they are to be read one by one."""
+    """Read raw lines in one pass; None if they have to be read one by one."""
     return decode_together(_decoder, lines)
 
 

@@ -23,7 +23,7 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
         reason_class: For counting.
         reason: What was expected and found, without the device's values.
         path: JSON path of the first violation in the reading; None if all of it is at fault.
-        reading_index: Its 0-based place in the message; None: the whole message.
+        reading_index: Its 0-based place in the message; None for the whole message.
     """
 
     reason_class: ReasonClass

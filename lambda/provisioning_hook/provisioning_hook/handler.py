@@ -28,7 +28,7 @@ _CONFIG = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts
 def refusal(
     event: Mapping[str, Any], pattern: str, principals_of: Callable[[str], Iterable[str]]
 ) -> str | None:
-    """Why the device may not have the name it asks for; None: it may.
+    """Why the device may not have the name it asks for; None if it may.
 
     Args:
         event: What AWS IoT sends; its ``parameters`` are the device's own words.

@@ -194,7 +194,7 @@ def test_looks_for_a_lost_certificate_only_among_recent_ones(
     assert len([name for name, _ in iot.calls if name == "describe_certificate"]) == 1
 
 
-def test_mends_what_is_missing_in_aws_and_says_so(tmp_path: Path) -> None:
+def test_repairs_what_is_missing_in_aws_and_says_so(tmp_path: Path) -> None:
     iot = FakeIot()
     run(tmp_path, iot)
     iot.things.clear()

@@ -110,7 +110,7 @@ def test_rotates_again_and_again(tmp_path: Path, broker: Broker) -> None:
         assert_complete(broker, tmp_path, but=last)
 
 
-def test_provisioning_finds_a_rotated_identity_complete_and_mends_it(
+def test_provisioning_finds_a_rotated_identity_complete_and_repairs_it(
     tmp_path: Path, broker: Broker
 ) -> None:
     provisioned(tmp_path, broker.iot)
