@@ -248,6 +248,8 @@ class Outbox:
             self._alone = None
         if delivery.hung_up and was_alone:
             delivery = Delivery(Outcome.REFUSED, "the broker ends the connection")
+            # Such messages often follow each other: a group would only cost one more connection.
+            self._one_by_one_until = max(self._one_by_one_until, message.id + 1)
         elif delivery.hung_up:
             self._one_by_one_until = max(self._one_by_one_until, message.id)
         if delivery.outcome is Outcome.ACKNOWLEDGED:

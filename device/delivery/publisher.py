@@ -1,7 +1,7 @@
 """Puts all of a source into a sink, waits for the broker, and counts what became of everything."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
@@ -93,7 +93,7 @@ class Result:
         reasons: Why readings were refused or stayed without an answer, with how many.
         failure: Why the rest was left out, or could not be sent.
         interrupted: Ctrl-C; the rest was left out.
-        reached: Number of the last item of the source that was dealt with; 0 if none was.
+        reached: Number of the last item up to which all are on disk or invalid; 0 if none is.
         complete: The source was read to its end.
     """
 
@@ -141,6 +141,8 @@ class Publisher:
         self._interval = 0.0 if rate is None else 1 / rate
         self._result = Result()
         self._next_look = 0.0
+        self._put = deque[int]()  # numbers of what was put, in order, and may not be on disk yet
+        self._stored = 0
 
     def publish(self, source: Source) -> Result:
         """Take all of ``source``, wait for the answers, and close the sink."""
@@ -165,12 +167,17 @@ class Publisher:
             except DeviceError as failure:
                 result.failure = failure
         result.summary, result.reasons = self._summary(), sink.reasons()
+        if self._put:
+            result.reached = self._put[0] - 1
         if result.failure is None and result.summary.spooled > result.summary.refused:
             result.failure = sink.connection_error
         return result
 
     def _summary(self) -> Summary:
         totals = asdict(self._sink.totals())
+        while self._put and self._stored < totals["taken"]:
+            self._put.popleft()
+            self._stored += 1
         return Summary(readings=totals.pop("taken"), invalid=self._result.summary.invalid, **totals)
 
     def _take_all(self, source: Source) -> None:
@@ -193,10 +200,12 @@ class Publisher:
         pack = not self._verbatim and item.payload.lstrip().startswith(b"{")
         told = False
         last_use = time.monotonic()
+        self._put.append(item.number)
         while True:
             try:
                 self._sink.put_payload(item.payload, pack=pack, wait=False)
             except ReadingError as error:
+                self._put.pop()
                 self._refuse(Unusable(item.number, str(error)))
             except SpoolFull:
                 if not told:

@@ -61,6 +61,7 @@ class ReadingCheck:
         expected, _, _ = reason.partition(", got ")
         got = text_at(payload, path)
         if got is None:
+            _check_json(payload)
             return f"{path}: {reason}{self._name_hint(payload, path)}"
         return f"{path}: {expected}, got {_shortened(got)}{self._unit_hint(path, got)}"
 
@@ -107,6 +108,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _JSON = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def _check_json(payload: bytes) -> None:
+    """Check the whole text: one that is cut short may break the contract before it ends.
+
+    Raises:
+        ReadingError: It is not JSON.
+    """
+    try:
+        parse_json(payload)
+    except ReadingError as error:
+        raise _first_not_json(payload) or error from None
 
 
 def _first_not_json(array: bytes) -> ReadingError | None:

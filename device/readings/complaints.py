@@ -1,11 +1,15 @@
 """Tells a person which readings are invalid: the first few of each kind, then only their number."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 
 _SHOWN_PER_KIND = 3
 _MOST_SHOWN = 20
 _MOST_KINDS = 1000
+
+# Where in an array or a text the same fault was found.
+_PLACE = re.compile(r"(?<=\[)\d+(?=\])| \(byte \d+\)")
 
 
 class Complaints:
@@ -24,7 +28,7 @@ class Complaints:
 
     def add(self, number: int, reason: str) -> None:
         """Take one in; print it if few of its kind were printed before."""
-        kind = reason.partition(", got ")[0]
+        kind = _PLACE.sub("", reason.partition(", got ")[0])
         if kind not in self._kinds and len(self._kinds) >= _MOST_KINDS:
             kind = "other reasons"
         self._kinds[kind] += 1

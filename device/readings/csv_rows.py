@@ -90,10 +90,10 @@ class CsvRows:
         text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
         self._lines = _Lines(text)
         self._known = dict(_paths(contract.fields))
-        first = next((line for line in self._lines if line.strip()), "")
-        delimiter = options.delimiter or self._likely_delimiter(first, options.fields)
-        self._rows = csv.reader(chain([first], self._lines), delimiter=delimiter, strict=True)
         try:
+            first = next((line for line in self._lines if line.strip()), "")
+            delimiter = options.delimiter or self._likely_delimiter(first, options.fields)
+            self._rows = csv.reader(chain([first], self._lines), delimiter=delimiter, strict=True)
             header = next(self._rows, [])
         except csv.Error as error:
             raise HeaderError(f"expected a CSV header on line 1: {error}") from None

@@ -19,7 +19,7 @@ from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
 from device.delivery.publisher import Publisher, Summary
 from device.delivery.sink import Sink
 from device.delivery.spool import Additions, Spool
-from device.errors import ConnectionRefused, ExitStatus, SpoolFull, Unreachable
+from device.errors import ConnectionRefused, ExitStatus, SpoolError, SpoolFull, Unreachable
 from device.publish import main
 from device.readings import sources
 from device.readings.sources import Payload, Source, Unusable
@@ -583,3 +583,56 @@ def test_thousands_of_lines_with_one_fault_take_a_few_lines(command: Callable[..
     assert result.exit_code == ExitStatus.INVALID
     assert len(result.stderr.splitlines()) < 10
     assert "7,267  $.timestamp: expected integer" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        pytest.param(b'{"timestamp":17900', id="in a value that is too small"),
+        pytest.param(b'{"temperature":true,', id="after a value of the wrong type"),
+        pytest.param(b"[1,", id="array"),
+        pytest.param(b'{"timestamp":5}x', id="text after it"),
+    ],
+)
+def test_a_line_that_is_cut_short_costs_itself_only(
+    command: Callable[..., Result], cut: bytes
+) -> None:
+    lines = b"\n".join([GOOD.encode(), cut, GOOD.encode()])
+    result = command("--file", "-", "--format", "json", broker=FakeConnection(), stdin=lines)
+    assert result.exit_code == ExitStatus.INVALID
+    assert "line 2: $: expected JSON" in result.stderr
+    assert (summary(result)["published"], summary(result)["invalid"]) == (2, 1)
+
+
+def test_a_header_that_never_ends_is_one_line(command: Callable[..., Result]) -> None:
+    endless = ("--file", "-", "--file-format", "csv")
+    result = command(*endless, broker=FakeConnection(), stdin=b"x" * (1 << 21))
+    assert result.exit_code == ExitStatus.USAGE
+    assert "expected a CSV header" in result.stderr
+
+
+def test_a_spool_that_fails_leaves_no_line_before_the_one_to_go_on_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spool = Spool(None, max_bytes=1 << 24)
+    add, calls = spool.add, iter(range(1_000_000))
+
+    def failing_add(*arguments: Any) -> None:
+        if next(calls) >= 3:
+            raise SpoolError("cannot write the spool")
+        add(*arguments)
+
+    monkeypatch.setattr(spool, "add", failing_add)
+    taking = Sink(
+        spool,
+        "a/topic",
+        FakeConnection,
+        check=None,
+        pack=False,
+        max_linger_seconds=10.0,
+        when_full="refuse",
+    )
+    source = (Payload(number, b"%d" % number) for number in range(1, 100_001))
+    result = Publisher(taking, progress=lambda _: None, say=lambda _: None).publish(source)
+    assert result.failure is not None
+    assert result.reached == result.summary.readings

@@ -195,6 +195,18 @@ def test_after_a_hang_up_messages_go_one_by_one_until_all_that_were_in_flight_ar
     assert box.refused_readings == 1
 
 
+def test_the_message_after_one_that_makes_the_broker_hang_up_goes_alone_too() -> None:
+    box, spool = make(), InMemory(1)
+    send(box, spool)
+    box.answered(message(1), HUNG_UP)
+    assert send(box, spool) == [1]
+    spool.stored |= {number: message(number) for number in (2, 3, 4)}
+    assert box.answered(message(1), HUNG_UP).outcome is Outcome.REFUSED
+    assert send(box, spool) == [2]
+    box.answered(spool.stored.pop(2), ACKNOWLEDGED)
+    assert send(box, spool) == [3, 4]
+
+
 def test_a_message_that_was_alone_and_is_only_without_an_answer_is_not_refused() -> None:
     box, spool = make(), InMemory(1)
     send(box, spool)

@@ -94,3 +94,20 @@ def test_a_few_faults_are_printed_as_they_are() -> None:
     complaints.add(3, "expected UTF-8")
     complaints.finish()
     assert said == ["line 3: expected UTF-8"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("$[{}].temperature: expected number <= 90.0, got 500", "$[].temperature: expected number"),
+        ("$: expected JSON: trailing characters (byte {})", "$: expected JSON: trailing"),
+    ],
+)
+def test_one_fault_at_many_places_is_one_reason(reason: str, kind: str) -> None:
+    said: list[str] = []
+    complaints = Complaints(said.append, "line")
+    for number in range(1, 1001):
+        complaints.add(number, reason.format(number))
+    complaints.finish()
+    assert len(said) == 5
+    assert said[-1].startswith(f"    1,000  {kind}")
