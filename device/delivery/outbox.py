@@ -15,7 +15,7 @@ from typing import Protocol
 
 from device.delivery import mqtt, prices
 from device.delivery.mqtt import Delivery, Outcome
-from device.delivery.packer import Packed, Packer
+from device.delivery.packer import Packer
 from device.delivery.spool import Additions, SpooledMessage
 
 RETRY_SECONDS = 600.0
@@ -137,31 +137,32 @@ class Outbox:
         """
         packers = {topic: packer.copy() for topic, packer in self._packers.items()}
         own = packers[self._topic]
-        before_bytes = own.size_bytes
+        known_bytes = own.size_bytes  # of readings that are on disk already
         messages: list[SpooledMessage] = []
         single: list[bytes] = []
         size = taken = 0
 
-        def add(topic: str, packed: Iterable[Packed]) -> None:
+        def add(topic: str, payload: bytes, readings: int) -> None:
             nonlocal size
-            for one in packed:
-                number = self._last_id + 1 + len(messages)
-                messages.append(SpooledMessage(number, topic, one.payload, one.readings))
-                size += len(one.payload)
+            number = self._last_id + 1 + len(messages)
+            messages.append(SpooledMessage(number, topic, payload, readings))
+            size += len(payload)
 
         for entry in entries:
-            waiting_bytes = own.size_bytes if messages else own.size_bytes - before_bytes
-            if size + waiting_bytes >= self._step_bytes:
+            if size + own.size_bytes - known_bytes >= self._step_bytes:
                 break
             taken += 1
-            if entry.pack:
-                single.append(entry.payload)
-                add(self._topic, own.add(entry.payload))
-            else:
-                add(self._topic, [Packed(entry.payload, 1)])
+            if not entry.pack:
+                add(self._topic, entry.payload, 1)
+                continue
+            single.append(entry.payload)
+            for packed in own.add(entry.payload):
+                add(self._topic, packed.payload, packed.readings)
+                known_bytes = 0
         if flush and taken == len(entries):
             for topic, packer in packers.items():
-                add(topic, packer.rest())
+                for packed in packer.rest():
+                    add(topic, packed.payload, packed.readings)
         if not messages and not single:
             return None
         return Step(taken, self._additions(messages, single, packers), packers)

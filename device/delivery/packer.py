@@ -3,7 +3,6 @@
 Pure: bytes in, bytes out.
 """
 
-import copy
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,8 +53,9 @@ class Packer:
 
     def copy(self) -> "Packer":
         """Return a packer that holds the same and goes on independently."""
-        other = copy.copy(self)
-        other._readings = list(self._readings)
+        other = Packer(self._limit)
+        other._readings = self._readings.copy()
+        other._bytes, other._ratio, other._try_at = self._bytes, self._ratio, self._try_at
         return other
 
     def restore(self, reading: bytes) -> None:

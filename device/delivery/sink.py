@@ -192,7 +192,9 @@ class Sink:
             self._worker_thread.join()
         lost, worker.entries = len(worker.entries), []
         if lost:
-            raise SpoolFull(f"no room in the spool for the last {lost} readings: not taken")
+            raise worker.error or SpoolFull(
+                f"no room in the spool for the last {lost} readings: not taken"
+            )
 
     @property
     def failure(self) -> DeviceError | None:

@@ -17,6 +17,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from device.delivery import spool_file
 from device.delivery.reserve import Reserve, reserve_bytes
@@ -35,8 +36,7 @@ _EXTRA_PAGES = 8
 _FREE_PAGES = 256
 
 
-@dataclass(frozen=True, slots=True)
-class SpooledMessage:
+class SpooledMessage(NamedTuple):
     """A message as it is sent, every time.
 
     Attributes:
@@ -100,6 +100,7 @@ class Spool:
 
     def __init__(self, path: Path | None, *, max_bytes: int) -> None:
         self._name = str(path) if path is not None else "memory"
+        self._is_durable: bool | None = None  # the setting of SQLite, once it is known
         self._wal = None if path is None else path.with_name(f"{path.name}-wal")
         max_bytes = max(min(max_bytes, spool_file.most_bytes()), MIN_BYTES)
         with self._explained():
@@ -254,7 +255,7 @@ class Spool:
             )
         database.executemany(
             "INSERT INTO messages (id, topic, payload, readings) VALUES (?, ?, ?, ?)",
-            ((m.id, m.topic, m.payload, m.readings) for m in additions.messages),
+            additions.messages,
         )
         database.executemany(
             "INSERT INTO readings (topic, content) VALUES (?, ?)", additions.readings
@@ -309,7 +310,9 @@ class Spool:
 
     @contextlib.contextmanager
     def _transaction(self, *, durable: bool) -> Iterator[None]:
-        self._set("synchronous", "FULL" if durable else "NORMAL")
+        if durable is not self._is_durable:
+            self._set("synchronous", "FULL" if durable else "NORMAL")
+            self._is_durable = durable
         self._database.execute("BEGIN")
         try:
             yield

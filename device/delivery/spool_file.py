@@ -97,7 +97,10 @@ def is_empty(database: sqlite3.Connection) -> bool:
 
 def size_bytes(path: Path | None) -> int:
     """Return how long a file is; 0 if there is none."""
-    return path.stat().st_size if path is not None and path.exists() else 0
+    try:
+        return 0 if path is None else path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextlib.contextmanager

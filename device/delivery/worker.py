@@ -91,6 +91,7 @@ class Worker:
         self._woken = True  # there is something to do
         self._answers: list[tuple[SpooledMessage, Delivery]] = []
         self._room_bytes = spool.room_bytes
+        self._waiting_bytes = 0  # of the entries
         self._full_until = 0.0
 
     @property
@@ -113,22 +114,27 @@ class Worker:
         """Take ``entry``, and wait until it is on disk if it is to be waited for.
 
         Raises:
-            SpoolFull: There is no room, and ``when_full`` is ``"refuse"``. It was not taken.
+            SpoolFull: There is no room, and ``when_full`` is ``"refuse"``; or the disk has too
+                little room for a reading of this length. It was not taken.
             SpoolError: The spool cannot be written, or was closed. It was not taken.
         """
         size = len(entry.payload)
+        if size > self._spool.step_bytes:  # on a disk with little room; do not empty it for this
+            raise self._full()
         with self.changed:
-            self.changed.wait_for(lambda: len(self.entries) < _MOST_WAITING or self.is_closed)
+            if len(self.entries) >= _MOST_WAITING:
+                self.changed.wait_for(lambda: len(self.entries) < _MOST_WAITING or self.is_closed)
             if self.is_closed:
                 raise self.error or SpoolError("the sink is closed; nothing more can be put")
             if self._when_full == "refuse":
                 # While the spool is full, one reading at a time tries whether there is room again.
                 is_tried = self.is_full and (self.entries or time.monotonic() < self._full_until)
-                if is_tried or self._room_bytes < size:
+                if is_tried or self._room_bytes - self._waiting_bytes < size:
                     raise self._full()
-                self._room_bytes -= size
             self.entries.append(entry)
-            self.wake()
+            self._waiting_bytes += size
+            self._woken = True
+            self.changed.notify_all()
             if not entry.waited_for:
                 return
             self.changed.wait_for(lambda: entry.stored is not None or self.ended)
@@ -136,7 +142,7 @@ class Worker:
                 return
             if entry.stored is False:
                 raise self._full()
-            self.entries.remove(entry)
+            self._remove(entry)
             raise self.error or SpoolError("the sink was closed; this was not taken")
 
     def _full(self) -> SpoolFull:
@@ -209,7 +215,7 @@ class Worker:
                 self.tally.answered(message, delivery)
             if by_outcome[Outcome.ACKNOWLEDGED]:
                 self._full_until = 0.0
-            self._update_room()
+            self._room_bytes = self._spool.room_bytes
 
     def _store(self, entries: list[Entry], *, flush: bool) -> None:
         """Store what was put, in as few transactions as possible, as far as there is room."""
@@ -228,10 +234,11 @@ class Worker:
             with self.changed:
                 for entry in stored:
                     entry.stored = True
+                    self._waiting_bytes -= len(entry.payload)
                 del self.entries[: step.entries]
                 self.tally.taken(step.entries)
                 self._full_until = 0.0
-                self._update_room()
+                self._room_bytes = self._spool.room_bytes
                 self.changed.notify_all()
 
     def _give_back(self, entries: list[Entry]) -> None:
@@ -241,7 +248,7 @@ class Worker:
             for entry in entries:
                 if entry.waited_for:
                     entry.stored = False
-                    self.entries.remove(entry)
+                    self._remove(entry)
             self.changed.notify_all()
 
     def _drop_oldest(self, step: Step) -> bool:
@@ -255,9 +262,9 @@ class Worker:
             self.tally.dropped(dropped)
         return bool(dropped)
 
-    def _update_room(self) -> None:
-        waiting = sum(len(entry.payload) for entry in self.entries)
-        self._room_bytes = self._spool.room_bytes - waiting
+    def _remove(self, entry: Entry) -> None:
+        self.entries.remove(entry)
+        self._waiting_bytes -= len(entry.payload)
 
     def _send(self, connection: BrokerConnection) -> None:
         """Hand messages to the connection, in order, up to what the broker allows."""
@@ -275,4 +282,5 @@ class Worker:
     def _answered(self, message: SpooledMessage, answer: "Future[Delivery]") -> None:
         with self.changed:
             self._answers.append((message, answer.result()))
-            self.wake()
+            self._woken = True
+            self.changed.notify_all()

@@ -1,6 +1,7 @@
 """A spool whose disk, or whose limit, is full can still be emptied, and nothing is lost."""
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -57,11 +58,12 @@ def make(
     folder: Path,
     connection: Offline,
     *,
-    max_bytes: int,
+    max_bytes: int = ANY_SIZE,
+    spool: Spool | None = None,
     when_full: Literal["refuse", "drop_oldest"] = "refuse",
 ) -> Sink:
     return Sink(
-        Spool(folder / "spool.db", max_bytes=max_bytes),
+        spool or Spool(folder / "spool.db", max_bytes=max_bytes),
         TOPIC,
         lambda: connection,
         check=None,
@@ -224,6 +226,66 @@ assert drain(Path(sys.argv[1]), max_bytes=ANY_SIZE) == taken
 def test_a_spool_drains_whose_files_may_not_grow_any_more(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _LIMITED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("when_full", ["refuse", "drop_oldest"])
+def test_a_reading_too_long_for_the_disk_costs_no_other_reading(
+    tmp_path: Path, when_full: Literal["refuse", "drop_oldest"]
+) -> None:
+    spool = Spool(tmp_path / "spool.db", max_bytes=ANY_SIZE)
+    spool.step_bytes = 16 * 1024  # as on a disk of some 300 KiB
+    sink = make(tmp_path, Offline(), spool=spool, when_full=when_full)
+    for number in range(20):
+        sink.put_payload(payload(number, 1_000))
+    for wait in (True, False):
+        with pytest.raises(SpoolFull):
+            sink.put_payload(payload(20, 20_000), wait=wait)
+    sink.put_payload(payload(21, 1_000))
+    totals = sink.totals()
+    sink.close(0)
+    assert (totals.taken, totals.spooled, totals.dropped) == (21, 21, 0)
+
+
+_TINY_DISK = """
+import sys
+from pathlib import Path
+from tests.unit.device.delivery.test_full_disk import ANY_SIZE, drain, fill, fill_up
+disk, size = Path(sys.argv[1]), int(sys.argv[2])
+for _ in range(3):
+    taken = fill(disk, max_bytes=ANY_SIZE, size=size)
+    assert len(taken) > 5, len(taken)
+    fill_up(disk)
+    assert drain(disk, max_bytes=ANY_SIZE) == taken
+"""
+
+
+@pytest.mark.parametrize("size", [100, 5_000, 15_000])
+def test_a_spool_on_a_disk_of_300_kib_drains_again_and_again(tmp_path: Path, size: int) -> None:
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]  # root is not needed
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(tmp_path)]
+    probe = subprocess.run([*namespace, *mount], capture_output=True, check=False)
+    if probe.returncode != 0:
+        pytest.skip("this user may not mount a file system in a namespace")
+    script = f'{shlex.join(mount)} && exec "$@"'
+    done = subprocess.run(
+        [
+            *namespace,
+            "sh",
+            "-c",
+            script,
+            "sh",
+            sys.executable,
+            "-c",
+            _TINY_DISK,
+            tmp_path,
+            str(size),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -3,7 +3,11 @@
 import gzip
 import json
 import math
+import random
 from collections.abc import Iterable, Mapping
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from device.delivery import mqtt, outbox
 from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
@@ -134,6 +138,53 @@ def test_a_step_is_not_much_larger_than_it_may_be() -> None:
         box.stored(step, now=0.0)
         del entries[: step.entries]
     assert sizes == [10, 10, 5]
+
+
+@settings(deadline=None)
+@given(
+    batches=st.lists(
+        st.tuples(st.lists(st.tuples(st.integers(0, 900), st.booleans())), st.booleans())
+    ),
+    step_bytes=st.integers(1, 5_000),
+)
+def test_every_reading_is_stored_once_and_in_order_whatever_the_batches(
+    batches: list[tuple[list[tuple[int, bool]], bool]], step_bytes: int
+) -> None:
+    box = make(step_bytes=step_bytes)
+    messages: list[SpooledMessage] = []
+    waiting: list[bytes] = []
+    count, to_pack = 0, []
+    for batch, flush in batches:
+        entries = []
+        for size, pack in batch:
+            text = random.Random(count).randbytes(size).hex()  # noqa: S311  # any text will do
+            entries.append(Entry(json.dumps({"n": count, "x": text}).encode(), pack))
+            to_pack += [count] if pack else []
+            count += 1
+        while step := box.next_step(entries, flush=flush):
+            del entries[: step.entries]
+            messages += step.additions.messages
+            del waiting[: step.additions.packed.get(TOPIC, 0)]
+            waiting += [payload for _, payload in step.additions.readings]
+            box.stored(step, now=0.0)
+        assert entries == []
+        assert not (flush and waiting)
+    assert [message.id for message in messages] == list(range(1, len(messages) + 1))
+    assert [message.readings for message in messages] == [
+        len(unpacked(message.payload)) for message in messages
+    ]
+    stored = [number for message in messages for number in unpacked(message.payload)]
+    stored += [number for payload in waiting for number in unpacked(payload)]
+    assert sorted(stored) == list(range(count))
+    assert [number for number in stored if number in to_pack] == to_pack
+
+
+def test_nothing_is_to_be_done_offline_even_if_refused_messages_are_due() -> None:
+    spool, box = InMemory(1), make(last_id=1)
+    send(box, spool)
+    box.answered(spool.stored[1], REFUSED)
+    assert box.seconds_to_next(LATER, connected=True) == 0
+    assert box.seconds_to_next(LATER, connected=False) == math.inf
 
 
 # What to send.

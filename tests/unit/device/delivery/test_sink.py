@@ -531,12 +531,13 @@ def test_a_full_spool_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
     assert sent_numbers(broker) == list(range(totals.dropped, 200))
 
 
-def test_a_broken_spool_is_said_to_every_caller_of_put(tmp_path: Path) -> None:
-    class Broken(Spool):
-        def add(self, additions: Additions) -> None:
-            self._database.close()
-            super().add(additions)
+class Broken(Spool):
+    def add(self, additions: Additions) -> None:
+        self._database.close()
+        super().add(additions)
 
+
+def test_a_broken_spool_is_said_to_every_caller_of_put(tmp_path: Path) -> None:
     spool = Broken(tmp_path / "spool.db", max_bytes=1 << 28)
     taking = make(tmp_path, FakeConnection(), spool=spool, pack=False)
     for _ in range(2):
@@ -545,6 +546,17 @@ def test_a_broken_spool_is_said_to_every_caller_of_put(tmp_path: Path) -> None:
     assert isinstance(taking.failure, SpoolError)
     with pytest.raises(SpoolError):
         taking.flush(1)
+
+
+def test_a_spool_that_breaks_before_anyone_asks_is_said_when_the_sink_is_closed(
+    tmp_path: Path,
+) -> None:
+    spool = Broken(tmp_path / "spool.db", max_bytes=1 << 28)
+    taking = make(tmp_path, FakeConnection(), spool=spool, pack=False)
+    taking.put_payload(b"{}", wait=False)
+    wait_until(lambda: taking.failure)
+    with pytest.raises(SpoolError, match="damaged"):
+        taking.close()
 
 
 # The library's front door.
