@@ -103,7 +103,8 @@ class Connector:
         try:
             connection.connect()
         except DeviceError as error:
-            return _MOST_DROPS, error
+            # A broker that took the identity before is more likely to be in trouble itself.
+            return _MOST_DROPS_OVER_MESSAGES if self.was_connected else _MOST_DROPS, error
         self.connection, self.was_connected, self.last_error = connection, True, None
         self._changed()
         while connection.failure is None and not self._stop.is_set():

@@ -306,6 +306,24 @@ def test_a_broker_that_always_hangs_up_is_given_up(
     taking.close()
 
 
+@pytest.mark.usefixtures("impatient")
+def test_a_broker_that_was_connected_may_drop_connections_for_longer(tmp_path: Path) -> None:
+    attempts: list[FakeConnection] = []
+    dropped = ConnectionDropped("the broker ended the connection without a word")
+
+    def connect() -> FakeConnection:
+        attempts.append(FakeConnection())
+        if len(attempts) == 1:
+            attempts[0].failure = dropped
+        elif len(attempts) < 6:
+            attempts[-1].connect = lambda: fail(dropped)  # type: ignore[method-assign]
+        return attempts[-1]
+
+    with make(tmp_path, connect) as taking:
+        wait_until(lambda: len(attempts) == 6 or taking.failure)
+        assert taking.failure is None
+
+
 class Broker:
     """Takes connections and ends them over some messages; what else was in flight is lost too.
 
