@@ -1,1 +1,1 @@
-"""Turns batches of device messages into typed Parquet, and sets aside what does not fit."""
+"""Turns batches of device messages into typed Parquet, and keeps what does not fit."""

@@ -1,10 +1,12 @@
 """Parse one raw object: every line of it ends up in the Parquet file or in the rejected one.
 
-Pure but for the two files it is told to write; the Lambda function and ``ops.parse`` share it.
+Pure, except that it writes the two files it is given. The Lambda function and ``ops.parse`` share
+it.
 
-Why so: msgspec decodes and checks a reading in less time than polars or DuckDB take to read it
-unchecked; arro3 writes Parquet from a fifth of pyarrow's size; isal gunzips in half of zlib's time.
-All three are imported in a tenth of pandas' time. ``tests/bench/parser.py`` measures it again.
+Why these libraries: msgspec decodes and checks a reading in less time than polars or DuckDB take to
+read it unchecked. arro3 writes Parquet and has a fifth of pyarrow's size. isal gunzips in half of
+zlib's time. Importing all three takes a tenth of the time that importing pandas takes.
+``tests/bench/parser.py`` measures this.
 """
 
 import gc
@@ -45,19 +47,19 @@ _LINE_SPACE = b" \t\r\n"
 class Result:
     """What became of one raw object.
 
-    A message is rejected only as a whole; one of which a single reading is rejected is parsed.
-    A message that is rejected counts as one reading that is.
+    ``messages_rejected`` counts messages that are rejected whole; each of them also counts as one
+    rejected reading. A message of which only single readings are rejected counts as parsed.
 
     Attributes:
         lines: Of the raw object, blank ones included.
         rejected_by: Rejected readings by class of reason.
         raw_bytes: Size of the raw object after gunzip.
         payload_bytes: Size of all payloads after gunzip.
-        parquet_bytes: Size of the Parquet file; 0: there is none, as there are no rows.
-        rejected_bytes: Size of the rejected file; 0: there is none, as nothing was rejected.
+        parquet_bytes: Size of the Parquet file; 0 if there are no rows, and so no file.
+        rejected_bytes: Size of the rejected file; 0 if nothing was rejected, and there is no file.
         oldest_received_at: First arrival among the rows, ms since the Unix epoch.
         unknown_fields: Names outside the contract, as seen in a sample of the messages.
-        unknown_fields_unnamed: How many more of them there were, too many or too odd to name.
+        unknown_fields_unnamed: How many more there were, left out as too many or not plain text.
     """
 
     raw_key: str
@@ -95,8 +97,8 @@ class Parser:
     ) -> Result:
         """Read ``raw`` to its end and write what it holds to the two files.
 
-        A file is made only if something goes into it. ``raw_key`` is where the rows and the
-        rejected lines say they come from.
+        A file is made only if something goes into it. Rows and rejected lines name ``raw_key`` as
+        their source.
 
         Raises:
             ObjectError: The object cannot be read to its end; the files are not to be used.
@@ -125,7 +127,7 @@ class Parser:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Leave all to reference counts: nothing here makes cycles, and looking for them takes long."""
+    """Switch the garbage collector off: nothing here makes cycles, and it takes long."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -177,7 +179,7 @@ class _Run:
     def _take_runs(
         self, lines: Sequence[bytes], envelopes: Sequence[Envelope]
     ) -> Iterator[RecordBatch]:
-        """Take lines in; those of one good reading each, as most are, run by run."""
+        """Take in lines. Runs of lines that hold one good reading each, as most do, go together."""
         payloads = [envelope.payload for envelope in envelopes]
         readings = self._decoder.decode_singles(payloads)
         start = 0
@@ -211,7 +213,10 @@ class _Run:
     def _take_run(
         self, envelopes: Sequence[Envelope], payloads: Sequence[bytes], readings: Sequence[Any]
     ) -> bool:
-        """Take in messages of one reading each; False: not one, as a topic does not fit."""
+        """Take in messages of one reading each; return False if one has a wrong topic.
+
+        In that case none of them is taken in.
+        """
         try:
             devices = [self._topics[envelope.topic] for envelope in envelopes]
         except MessageError:
@@ -236,7 +241,7 @@ class _Run:
         return True
 
     def _take(self, line: bytes, envelope: Envelope) -> None:
-        """Take in one message, and set aside what does not fit of it.
+        """Take in one message; write its readings that do not fit to the rejected file.
 
         Raises:
             MessageError: The message is rejected whole.
@@ -302,5 +307,5 @@ class _Run:
 
 
 def _message_id(topic: bytes, payload: bytes) -> str:
-    """128 bits that tell a message from every other, and are the same when it is redelivered."""
+    """Return 128 bits that identify a message; a redelivered message has the same."""
     return hashlib.blake2b(topic + b"\0" + payload, digest_size=16).hexdigest()

@@ -19,9 +19,9 @@ from telemetry_parser.limits import Limits, ObjectError
 from telemetry_parser.rejections import MessageError, ReasonClass
 from telemetry_parser.together import decode_together
 
-# Below the size from which malloc takes each block fresh from the kernel, page by page.
+# Smaller than the blocks that malloc requests from the kernel one by one, which is slow.
 _BLOCK_BYTES = 64 * 1024
-_MOST_TOPICS = 100_000  # some 30 MB; as many devices in one batch are unlikely
+_MOST_TOPICS = 100_000  # about 30 MB; more devices in one batch are unlikely
 GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_ERRORS: tuple[type[Exception], ...] = (  # type: ignore[assignment]  # isal's has no type
     EOFError,
@@ -31,13 +31,13 @@ _GZIP_ERRORS: tuple[type[Exception], ...] = (  # type: ignore[assignment]  # isa
 )
 
 
-# AWS IoT Core's own limits are 256 bytes and less. These values are repeated in each row, so
-# that a forged line with a long one would not fit into memory.
+# AWS IoT Core's own limits are 256 bytes or less. Every row repeats these values, so a forged line
+# with a longer one could fill the memory.
 _Name = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """One MQTT message with what AWS IoT Core knows of it; see the topic rule's SQL.
+    """One MQTT message and what AWS IoT Core knows about it; see the topic rule's SQL.
 
     Attributes:
         payload: As published; base64 in the raw line.
@@ -153,11 +153,11 @@ def decode_line(line: bytes) -> Envelope:
 
 
 class Device(NamedTuple):
-    """Whom a topic belongs to.
+    """The device that a topic belongs to.
 
     Attributes:
         thing_name: The topic's third level.
-        topic: All of it, as bytes, which the ids of its messages begin with.
+        topic: The whole topic, as bytes; message ids are made from it.
     """
 
     thing_name: str
@@ -216,7 +216,7 @@ def _too_large(what: str, limit: int) -> MessageError:
 
 def _gunzip(payload: bytes, length: int) -> bytes:
     try:
-        # One member, as nearly every payload is, takes a quarter of the time this way.
+        # Nearly every payload is one member, and this takes a quarter of the time for it.
         member = isal_zlib.decompressobj(31)
         content = member.decompress(payload, length)
         if len(content) < length and not (member.eof and not member.unused_data):

@@ -19,7 +19,7 @@ from telemetry_parser.envelope import Readable
 
 
 class EventError(ValueError):
-    """A notification is not one of a raw object of this channel; the message says why."""
+    """A notification is not about a raw object of this channel; the message says why."""
 
 
 class Objects(Protocol):
@@ -37,7 +37,7 @@ class Objects(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedObject:
-    """One object that was parsed, and what it took.
+    """One object that was parsed, its outputs, and how long it took.
 
     Attributes:
         raw_bucket: Where the raw object is.
@@ -57,7 +57,7 @@ class ParsedObject:
 
 
 class Report(Protocol):
-    """Who is told what happened; see ``report.PowertoolsReport``."""
+    """Receives reports of what happened; see ``report.PowertoolsReport``."""
 
     def parsed(self, parsed: ParsedObject) -> None:
         """An object's outputs are in place."""
@@ -70,10 +70,10 @@ class Report(Protocol):
 
 
 class EventProcessor:
-    """Parses every object that an SQS event speaks of.
+    """Parses every object that an SQS event names.
 
     Args:
-        parsed_bucket: Name of the bucket for what comes out.
+        parsed_bucket: Name of the bucket for the outputs.
         clock: Seconds since the Unix epoch.
     """
 
@@ -99,7 +99,7 @@ class EventProcessor:
     def process(self, event: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
         """Return which SQS messages are to be delivered again: SQS's partial batch response.
 
-        One that fails again and again ends in the dead-letter queue, whatever is wrong with it.
+        A message that fails repeatedly ends in the dead-letter queue.
         See https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
         """
         failures = []
@@ -164,8 +164,8 @@ class EventProcessor:
             }
             for object_key, path in written.items():
                 self._objects.put(self._parsed_bucket, object_key, path)
-        # Only now, so that no message is ever in neither: what an earlier run, perhaps by another
-        # contract, wrote under a key that this one does not write.
+        # Remove what an earlier run wrote, perhaps with another contract, and this one does not.
+        # This comes last, so that every message is in one of the two objects at any time.
         for object_key in {parquet_key, rejected_key} - written.keys():
             self._objects.remove(self._parsed_bucket, object_key)
         ended = self._clock()

@@ -29,5 +29,5 @@ _processor = EventProcessor(
 
 @_logger.inject_lambda_context
 def handler(event: dict[str, Any], context: object) -> dict[str, list[dict[str, str]]]:  # noqa: ARG001  # Lambda's signature
-    """Parse every object that ``event`` speaks of; return the SQS messages that failed."""
+    """Parse every object that ``event`` names; return the SQS messages that failed."""
     return _processor.process(event)

@@ -1,4 +1,4 @@
-"""How much the parser takes in before it refuses: the bounds that hostile input meets."""
+"""Limits on the parser's input, against hostile devices."""
 
 from dataclasses import dataclass
 
@@ -13,19 +13,20 @@ class ObjectError(ValueError):
 class Limits:
     """Bounds on one object; each is an environment variable of the same name in upper case.
 
-    The defaults let through whatever the pipeline itself can bring: AWS IoT Core takes payloads
-    of 128 KiB, Firehose records of 1,000 KiB and, when it is behind, batches above 128 MiB.
+    The defaults admit anything that IoT Core and Firehose can deliver: AWS IoT Core accepts
+    payloads of 128 KiB, Firehose accepts records of 1,000 KiB and, when it is behind, writes
+    batches above 128 MiB.
     See https://docs.aws.amazon.com/firehose/latest/dev/limits.html
 
     Attributes:
-        max_line_bytes: Length of one raw line; a longer one refuses the object.
+        max_line_bytes: Length of one raw line; an object with a longer one is refused.
         max_message_bytes: Size of one message's payload after gunzip; a larger one is rejected.
-        max_message_values: JSON values in one message, estimated from its commas and braces; it
-            bounds the memory that a small but finely divided payload takes. More is rejected.
+        max_message_values: JSON values in one message, estimated from its commas and braces, since
+            a small payload of very many values takes much memory. More are rejected.
         max_object_bytes: Size of one object after gunzip, and that of all its gzip payloads
             after gunzip. A raw object beyond it is refused; a message beyond it is rejected.
-        max_rejected_bytes: Room for repeating the raw line of a message of which several
-            readings are rejected. Beyond it a message is rejected whole, its line once.
+        max_rejected_bytes: Size of repeated raw lines: each rejected reading of a message repeats
+            the message's raw line. Beyond it, a message is rejected whole, with one line.
     """
 
     max_line_bytes: int = 4 * _MIB

@@ -1,4 +1,4 @@
-"""The objects that the function reads and writes; the only module that knows boto3."""
+"""The objects that the function reads and writes; the only module that uses boto3."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -31,7 +31,7 @@ class S3Objects:
         """Stream an object; it is not held in memory.
 
         Raises:
-            ClientError: There is none, or it may not be read.
+            ClientError: It does not exist, or may not be read.
         """
         with closing(self._client.get_object(Bucket=bucket, Key=key)["Body"]) as body:
             yield body
@@ -48,7 +48,8 @@ class S3Objects:
     def remove(self, bucket: str, key: str) -> None:
         """Remove an object if there is one; in a versioned bucket its versions stay.
 
-        On condition, as an unconditional delete of nothing leaves a delete marker each time.
+        The request has a condition, since deleting a missing object would add a delete marker
+        each time.
         See https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
 
         Raises:
@@ -59,7 +60,7 @@ class S3Objects:
         except ClientError as error:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             if status == _FORBIDDEN:
-                # Of an object that is absent S3 may say so to those who may not list the bucket.
+                # S3 may also answer this for a missing object, as the role may not list the bucket.
                 self._client.delete_object(Bucket=bucket, Key=key)
             elif status not in _ABSENT:
                 raise

@@ -1,16 +1,16 @@
 """Split one message's payload into readings, each checked against the contract.
 
-Pure: bytes in, values out. A payload is decoded and checked in one pass; only when that fails is it
-taken apart, so that a bad reading costs its own row and not its neighbours'. That holds for one
-that is not JSON as well (NaN, ``021.5``, a trailing comma, single quotes): where a reading begins
-and ends is told by brackets, commas and double-quoted strings alone.
+Pure: bytes in, values out. A payload is decoded and checked in one pass. Only when that fails, it
+is taken apart, so that a bad reading costs its own row and not its neighbours'. This includes a
+reading that is not JSON (NaN, ``021.5``, a trailing comma, single quotes): only brackets, commas
+and double-quoted strings decide where a reading begins and ends.
 
 A message is rejected whole only if it exceeds a limit, is a single reading that is not JSON, is an
 empty array, or is an array whose readings cannot be told apart: a string or bracket is not closed,
 a bracket has no counterpart, or something follows the array.
 
-Of a key that appears twice in one object the last value wins, which RFC 8259 (section 4) leaves
-open; every one of them must fit. Unknown fields must be JSON and UTF-8, and are not looked at.
+If a key appears twice in one object, the last value wins (RFC 8259, section 4, leaves this open),
+but each value must fit. Unknown fields must be JSON and UTF-8; their values are not checked.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class ReadingDecoder:
         self._raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 
     def decode_singles(self, payloads: Sequence[bytes]) -> Sequence[Any]:
-        """Return the reading of each payload that is one that fits, and None for any other."""
+        """Return for each payload its reading, or None if it is not one reading that fits."""
         if sum(map(len, payloads)) > self._surely_within:
             return [None] * len(payloads)
         return decode_together(self._one, payloads) or [
@@ -157,7 +157,7 @@ class ReadingDecoder:
         raise MessageError(ReasonClass.JSON, "expected whole JSON, one reading or an array of them")
 
     def _is_json(self, text: bytes) -> bool:
-        """Whether it is JSON as far as it can be read, but for halves of surrogate pairs."""
+        """Whether it is JSON apart from halves of surrogate pairs, as far as it can be read."""
         try:
             self._raw.decode(_SURROGATE.sub(rb"\1\\ufffd", text))
         except msgspec.DecodeError:

@@ -35,7 +35,7 @@ class RejectedLine(msgspec.Struct):
 
 
 class RejectedWriter:
-    """Writes rejected lines to a file, which is made when there is a first one."""
+    """Writes rejected lines to a file; the first line creates it."""
 
     def __init__(self, path: Path, raw_key: str) -> None:
         self._path = path
@@ -75,8 +75,8 @@ class RejectedWriter:
             line: The raw line.
             raw_line: Its number in the raw object, from 1.
             rejection: Why it is rejected, or one reading of it.
-            thing_name: The device; None if the line does not tell.
-            received_at: Milliseconds since the Unix epoch; None if the line does not tell.
+            thing_name: The device; None if unknown.
+            received_at: Milliseconds since the Unix epoch; None if unknown.
         """
         if self._file is None:
             # No time stamp in the header: the same input makes the same bytes.

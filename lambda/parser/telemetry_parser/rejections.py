@@ -1,4 +1,4 @@
-"""Why something was set aside, in words that never quote what a device sent."""
+"""Why a message or reading was rejected, in words that never quote what a device sent."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class ReasonClass(StrEnum):
-    """What kind of fault: few and fixed, so that they can be counted in metrics."""
+    """The kinds of faults: few and fixed, so that metrics can count them."""
 
     LINE = "line"  # the raw line is not an envelope
     TOPIC = "topic"  # the topic is not one of this channel's
@@ -17,12 +17,12 @@ class ReasonClass(StrEnum):
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):
-    """Why one reading was set aside.
+    """Why one reading was rejected.
 
     Attributes:
         reason_class: For counting.
         reason: What was expected and found, without the device's values.
-        path: JSON path of the first violation in the reading; None if all of it is at fault.
+        path: JSON path of the first violation in the reading; None if no single value is at fault.
         reading_index: Its 0-based place in the message; None for the whole message.
     """
 

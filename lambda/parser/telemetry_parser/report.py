@@ -1,6 +1,6 @@
-"""Tell CloudWatch what happened: one structured log line and one set of metrics an object.
+"""Report to CloudWatch what happened: one structured log line and one set of metrics per object.
 
-Nothing that a device sent is told, but names of fields that ``unknown_fields`` lets through.
+Nothing that a device sent is reported, except names of fields that ``unknown_fields`` lets through.
 """
 
 import traceback
@@ -27,7 +27,7 @@ class PowertoolsReport:
         self._metrics = metrics
 
     def parsed(self, parsed: ParsedObject) -> None:
-        """Tell of an object whose outputs are in place."""
+        """Report an object whose outputs are in place."""
         result = parsed.result
         add = self._metrics.add_metric
         add("ReadingsParsed", MetricUnit.Count, result.readings_parsed)
@@ -49,10 +49,10 @@ class PowertoolsReport:
         self._logger.info("parsed", extra=asdict(result) | more)
 
     def failed(self, message_id: str, error: Exception) -> None:
-        """Tell of an SQS message that goes back to the queue."""
+        """Report an SQS message that goes back to the queue."""
         self._metrics.add_metric("ObjectsFailed", MetricUnit.Count, 1)
         self._metrics.flush_metrics()
-        # Where an error that we did not foresee came from is safe to tell; its text may not be.
+        # The place of an unexpected error is safe to log; its text may not be.
         known = isinstance(error, (EventError, ObjectError))
         self._logger.error(
             "failed",
@@ -65,5 +65,5 @@ class PowertoolsReport:
         )
 
     def ignored(self, message_id: str, reason: str) -> None:
-        """Tell of an SQS message in which there is nothing to parse."""
+        """Report an SQS message in which there is nothing to parse."""
         self._logger.info("ignored", extra={"sqs_message_id": message_id, "reason": reason})

@@ -1,4 +1,4 @@
-"""Messages into rows: record batches, each sorted, each of one row group.
+"""Turn messages into rows: sorted record batches, one per row group.
 
 Pure: values in, record batches out.
 """
@@ -22,23 +22,23 @@ _Value = TypeVar("_Value")
 _GROUP_ROWS = 32 * 1024
 _LEAST_GROUP_ROWS = 1024
 
-# Readings so large that a whole group of them would not fit make smaller groups.
+# Large readings make smaller groups, which fit into the memory.
 _GROUP_PAYLOAD_BYTES = 32 * 1024 * 1024
 
-# So many readings are Python objects at a time, which the processor's caches hold.
+# How many readings are Python objects at a time: few enough for the processor's caches.
 _MOST_OBJECTS = 1024
 
 
-# The rows' own columns, but for the one that is the same in all rows.
+# The row columns, without the one that is the same in all rows.
 _CHUNK_FIELDS = {field.name: field.schema for field in ROW_FIELDS if field.name != "raw_key"}
 
 
 @dataclass(slots=True)
 class Messages:
-    """Messages with those of their readings that fit the contract, at least one each.
+    """Messages and their readings that fit the contract, at least one each.
 
     Attributes:
-        envelopes: One for each message, as everything down to ``counts``.
+        envelopes: One per message; so are the lists down to ``counts``.
         raw_lines: From 1.
         ids: What each ``reading_id`` begins with.
         counts: How many of the readings belong to each message.
@@ -58,13 +58,13 @@ class Messages:
 
     @property
     def are_enough(self) -> bool:
-        """Whether they are to become rows before there are more."""
+        """Whether they should become rows now."""
         return (
             len(self.readings) >= _MOST_OBJECTS or self.payload_bytes >= _GROUP_PAYLOAD_BYTES // 8
         )
 
     def split(self, readings: int) -> tuple["Messages", "Messages"]:
-        """Return two parts, of which the first has so many readings; a message may be in both."""
+        """Return two parts; the first has ``readings`` readings. A message may be in both."""
         ends = list(accumulate(self.counts))
         last = bisect_left(ends, readings)
         left = ends[last] - readings
@@ -113,16 +113,16 @@ class Rows:
         self._clear()
 
     def _clear(self) -> None:
-        self._chunks: list[list[Array]] = []  # of each, every column but raw_key's
+        self._chunks: list[list[Array]] = []  # each holds every column except raw_key
         self._things: list[str] = []
         self._counts: list[int] = []
         self._times: list[int] = []
         self._payload_bytes = 0
-        # A batch that its bytes closed early is followed by one that completes the row group.
+        # After a batch that was closed early by its size, the next one completes the row group.
         self._room = self._group_rows - self._emitted % self._group_rows
 
     def add(self, messages: Messages) -> Iterator[RecordBatch]:
-        """Take messages in, and yield the batches that they complete."""
+        """Take in messages, and yield the batches that they complete."""
         while len(messages.readings) >= self._room:
             head, messages = messages.split(self._room)
             self._append(head)
@@ -191,7 +191,7 @@ def _row_columns(messages: Messages, things: Sequence[str]) -> Iterator[Array]:
         "raw_line": messages.raw_lines,
         **dict(zip(Envelope.__struct_fields__, fields_of(messages.envelopes), strict=True)),
     }
-    # Python makes one value a message; repeating it for each reading is left to Arrow.
+    # Python makes one value per message; Arrow repeats it for each reading.
     packed = len(messages.readings) > len(counts)
     message_of_row = _unsigned(_repeated(range(len(counts)), counts)) if packed else None
     for name, schema in _CHUNK_FIELDS.items():

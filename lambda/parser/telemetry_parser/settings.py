@@ -24,12 +24,12 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the stack tells the function.
+    """The settings that the stack gives the function.
 
     Attributes:
         contract: Of the channel whose objects are parsed.
-        parsed_bucket: Name of the bucket for what comes out.
-        limits: Bounds on what goes in.
+        parsed_bucket: Name of the bucket for the outputs.
+        limits: Bounds on the input.
     """
 
     contract: contracts.Contract

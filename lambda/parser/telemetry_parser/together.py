@@ -1,4 +1,4 @@
-"""Decode many JSON objects in one pass: much of one's cost is calling the decoder.
+"""Decode many JSON objects in one call, as the call is much of the cost of a small object.
 
 Pure: bytes in, values out.
 """
@@ -22,11 +22,11 @@ def decode_together(
 ) -> list[_Value] | None:
     r"""Return the value of each of ``texts``, or None unless every one is one object that fits.
 
-    None says no more than that: they are then to be decoded one by one.
+    After None, decode them one by one to find out more.
 
-    No text can reach into the next. They are joined by a ``\n``, which a JSON string cannot hold,
-    after ``}`` and before ``{``, which stand side by side nowhere within a value. So each holds
-    whole values, one at least, and as many values as texts means one each.
+    No text can reach into the next one: texts are joined by ``\n``, which a JSON string cannot
+    hold, and outside strings ``{`` never follows ``}`` within a value. So each text holds at least
+    one whole value; if there are as many values as texts, each text is one value.
     """
     try:
         if set(map(_first, texts)) != _OPENS or set(map(_last, texts)) != _CLOSES:

@@ -1,8 +1,8 @@
-"""Which names devices send that the contract does not know, at a bounded cost.
+"""Find names that devices send and the contract lacks, at a bounded cost.
 
-One message in 64 is looked at, the first among them, until 1,000 were, and of one that is packed
-the first 32 readings: about one part in a hundred of the parser's time. A name is the device's to
-choose, so only plain ones are passed on, and few.
+One message in 64 is examined, the first one included, up to 1,000 messages, and at most 32 readings
+of each. This takes about 1 % of the parser's time. The names come from devices, so only a few plain
+ones are passed on.
 """
 
 import re
@@ -41,7 +41,7 @@ class UnknownFields:
         return len(self._unnamed)
 
     def sample(self, payload: bytes) -> None:
-        """Look at the payload of one message in ``ONE_IN``."""
+        """Examine the payload of one message in ``ONE_IN``."""
         if self._messages == _MOST_MESSAGES or len(payload) > _MOST_PAYLOAD_BYTES:
             return
         self._messages += 1

@@ -1,1 +1,1 @@
-"""Whether a device that holds a claim certificate may have the name it asks for."""
+"""Decides whether a device with a claim certificate may have the name it asks for."""

@@ -1,10 +1,11 @@
 """The pre-provisioning hook: AWS IoT asks it before it registers a device by claim.
 
-A claim certificate is shared by many devices, and may be stolen. So a name is given only if nobody
-has it: a thing with a certificate, its own or a customer's, gets no second one this way. The
-certificate that is being registered does not count: a device whose answer was lost may ask again.
+A claim certificate is shared by many devices, and may be stolen. So the hook allows only
+a name that no device has: a thing with a certificate, its own or a customer's, gets no second one
+this way. The certificate that is being registered does not count, since a device whose answer was
+lost may ask again.
 
-Whatever goes wrong here refuses the device, which may ask again.
+Any error here refuses the device, which may ask again.
 
 Environment: ``THING_NAME_PATTERN``, the regular expression of a thing's name.
 
@@ -31,9 +32,9 @@ def refusal(
     """Why the device may not have the name it asks for; None if it may.
 
     Args:
-        event: What AWS IoT sends; its ``parameters`` are the device's own words.
+        event: What AWS IoT sends; the device chooses its ``parameters``.
         pattern: Of a thing's name.
-        principals_of: ARNs of what is attached to the thing of that name.
+        principals_of: Returns the ARNs of what is attached to a thing.
     """
     parameters = event.get("parameters")
     name = parameters.get("ThingName") if isinstance(parameters, Mapping) else None
