@@ -9,7 +9,7 @@ CHANNEL_PATTERN = r"[a-z][a-z0-9_]{0,31}"
 # https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html
 THING_NAME_PATTERN = r"[a-zA-Z0-9:_-]{1,128}"
 
-# One level of a topic; without '.' and '_', which end it in names that are made of it.
+# One level of a topic. No '.' and '_', which separate it from other parts of names.
 CUSTOMER_PATTERN = r"[a-zA-Z0-9-]{1,64}"
 
 # https://docs.aws.amazon.com/iot/latest/apireference/API_CreatePolicy.html
@@ -21,7 +21,7 @@ MAX_POLICY_CHARACTERS = 2048
 # https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.html
 SIGN_TOPIC = "$aws/certificates/create-from-csr/json"
 
-# In place of a thing's name, in the description of a claim certificate; no thing can have it.
+# The thing's name in the description of a claim certificate; no thing can have this name.
 CLAIM = "@claim"
 
 # The template's one parameter.
@@ -60,8 +60,9 @@ def provisioning_template_name(environment: str) -> str:
 def claim_client_id(environment: str, suffix: str) -> str:
     """The MQTT client id of a device that registers by claim.
 
-    Each needs its own suffix, or they end each other's connections. No thing's name, and so no
-    device's client id, has an '@': a claim certificate can never connect in a device's place.
+    Each device needs its own suffix; with the same one they would disconnect each other. No
+    thing's name has an '@', and so no device's client id: a claim certificate can never connect in
+    a device's place.
     """
     return f"{environment}_claim@{suffix}"
 
@@ -82,8 +83,8 @@ def thing_group_name(environment: str) -> str:
 def client_id(thing_name: str, customer: str | None = None) -> str:
     """The MQTT client id: ``{thing}``, or ``{thing}.{customer}`` for one of its customers.
 
-    A broker lets a client id connect once, so each has its own. No thing's name has a dot: no
-    two of them are alike.
+    The broker keeps one connection per client id, so each identity has its own. They all differ,
+    since no thing's name has a dot.
     """
     return thing_name if customer is None else f"{thing_name}.{customer}"
 
@@ -91,7 +92,8 @@ def client_id(thing_name: str, customer: str | None = None) -> str:
 def customer_policy_name(environment: str, thing_name: str, customer: str) -> str:
     """The IoT policy of one customer of one thing: ``{env}_customer_{customer}_{thing}``.
 
-    AWS IoT allows no ':' in a policy's name: in the thing's, '_-' stands for it, and '__' for '_'.
+    AWS IoT allows no ':' in a policy's name: '_-' stands for a ':' of the thing's name, '__' for
+    '_'.
     """
     escaped = thing_name.replace("_", "__").replace(":", "_-")
     return f"{environment}_customer_{customer}_{escaped}"
@@ -147,7 +149,7 @@ def basic_ingest_topic(
 
 
 def proof_topic(environment: str, thing_name: str, customer: str | None = None) -> str:
-    """Where a device may publish what nobody keeps, to see that it may publish.
+    """Where a device tests that it may publish; nobody keeps the message.
 
     No channel can have this name, so no rule selects it.
     """
@@ -167,7 +169,7 @@ def publish_topics(
 
 
 def check_thing_name(thing_name: str) -> str:
-    """Return ``thing_name`` if AWS IoT would take it.
+    """Return ``thing_name`` if AWS IoT would accept it.
 
     Raises:
         ValueError: It is empty, too long or has a character that is not allowed.
@@ -183,7 +185,7 @@ def check_thing_name(thing_name: str) -> str:
 def check_customer(environment: str, thing_name: str, customer: str) -> str:
     """Return ``customer`` if it can have a topic, a client id and a policy of ``thing_name``.
 
-    The longest policy name that AWS IoT takes keeps client id and topic within its limits, too.
+    The limit on the policy's name also keeps client id and topic within AWS IoT's limits.
 
     Raises:
         ValueError: It is empty, has a character that is not allowed, or is too long.

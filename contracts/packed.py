@@ -21,7 +21,7 @@ def split(array: bytes) -> Iterator[bytes]:
     counterpart, and nothing follows the last one. An item may be empty.
 
     Raises:
-        ValueError: They are not. Items that were yielded before are not to be used.
+        ValueError: The boundaries cannot be told. Do not use items that were yielded before.
     """
     open_brackets: list[bytes] = []
     start = end = 0

@@ -25,7 +25,7 @@ from contracts.schema import (
 )
 from contracts.tables import RESERVED_COLUMNS, RESERVED_WORDS, TABLE_SUFFIXES
 
-# A column name that Glue, Athena, Parquet and every device's JSON library take unquoted.
+# A column name that Glue, Athena, Parquet and every device's JSON library accept unquoted.
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -42,7 +42,7 @@ def load(channel: str) -> Contract:
     """Read the contract of ``channel``.
 
     Raises:
-        ContractError: There is none, or it is not within the subset.
+        ContractError: It does not exist, or is outside the subset.
     """
     path = Path(__file__).parent / f"{channel}.json"
     if channel not in channels():

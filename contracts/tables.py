@@ -44,7 +44,7 @@ REJECTED_FIELDS: tuple[Field, ...] = (
 # Both tables are partitioned by the UTC hour in which the batch arrived.
 PARTITION_COLUMNS = ("dt", "hour")
 
-# What no field of a contract may be called: the columns of every table, those to come included.
+# Names that no field of a contract may have: the columns of every table, planned ones included.
 RESERVED_COLUMNS = frozenset(
     {*(field.name for field in ROW_FIELDS), *PARTITION_COLUMNS, "day", "customer"}
 )

@@ -1,10 +1,12 @@
 """What runs on a device, or beside it: its identity, and the messages it publishes.
 
-Each command is a module. ``python -m device.publish`` needs an identity and nothing else; the
-others need AWS credentials: ``device.provision`` gives a device its identity (with ``--claim``, the
-device gets it by itself, with a certificate that ``ops.claim`` makes and no AWS credentials),
-``device.rotate`` replaces its key and certificate, ``ops.revoke`` takes them out of use,
-``ops.list`` tells who is there, and ``ops.doctor`` finds out why a message does not appear.
+Each command is a module:
+
+- ``device.publish`` publishes readings. It needs an identity and nothing else.
+- ``device.provision`` gives a device its identity. It needs AWS credentials or, with ``--claim``, a
+  certificate that ``ops.claim`` makes.
+- ``device.rotate`` replaces an identity's key and certificate. It needs AWS credentials.
+- ``device.simulate`` publishes as many simulated devices at once, and provisions missing ones.
 
 A program publishes with ``device.open``::
 
@@ -18,10 +20,10 @@ for a customer of the thing, that every MQTT client can use:
 
 - ``private.key``: the key, PEM (PKCS #8, EC P-256); readable by its owner alone
 - ``certificate.pem``: the client certificate, PEM
-- ``ca.pem``: what the broker's certificate must be signed by, PEM
+- ``ca.pem``: the CA that the broker's certificate must be signed by, PEM
 - ``device.json``: ``endpoint``, ``port``, ``environment``, ``thing_name`` (also the MQTT client
-  id), ``certificate_id`` and ``certificate_arn``; a customer's also ``customer``: its client id
-  is ``{thing_name}.{customer}``
+  id), ``certificate_id`` and ``certificate_arn``; for a customer also ``customer``; its client
+  id is ``{thing_name}.{customer}``
 
 So, with Eclipse paho-mqtt::
 
@@ -74,41 +76,42 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     max_spool_bytes: int = 256 * 1024 * 1024,
     when_full: Literal["refuse", "drop_oldest"] = "refuse",
 ) -> "Sink":
-    """Open a place to put a device's readings, that sends them while they come.
+    """Open a sink, which stores a device's readings on disk and sends them in the background.
 
     A reading that was put is on disk, in ``spool/`` beside the identity, until the broker has
-    acknowledged it: it survives ``kill -9``, power failures and outages, and goes out with the
-    next run if need be. It arrives at least once; if more often, with the same ``reading_id``.
+    acknowledged it: it survives ``kill -9``, power failures and outages, and the next run sends
+    what is left. It arrives at least once; repeated arrivals have the same ``reading_id``.
 
     A message that the broker refuses, or that repeatedly makes it disconnect, stays on disk for a
     week and is sent again now and then, after all others.
 
-    This returns at once; connecting goes on in the background, and again after every loss. Close
-    the sink, or use it as a context manager, which sends everything and waits for the answers.
+    This returns at once and connects in the background, again after every loss. Close the sink, or
+    use it as a context manager: this sends everything and waits for the answers.
 
     Args:
-        identity: What ``device.identity.load`` gives, or its folder.
-        channel: The contract that readings keep to.
+        identity: What ``device.identity.load`` returns, or the identity's folder.
+        channel: Contract of the readings.
         topic: Where to publish; by default the channel's topic, through Basic Ingest.
         check: Check in ``put`` that a reading fits the contract. A field that the contract does not
             have is allowed; the logger ``device`` warns of it once, and
             ``unknown_fields`` of the sink counts it.
-        pack: Several readings to a message, up to a metering unit of 5 KB; else each is one.
+        pack: Put several readings into a message, up to a metering unit of 5 KB; otherwise send
+            each by itself.
         max_linger_seconds: How long a reading may wait for others to fill its message.
         max_spool_bytes: How much of the disk the spool may use, at least 256 KiB. A quarter of
             it, at most 1 MiB, is held in reserve, so that a spool on a full disk can be emptied.
-        when_full: What then happens: ``"refuse"`` the new reading with ``SpoolFull``, or
-            ``"drop_oldest"`` message that is not on its way, which ``totals().dropped``
-            counts.
+        when_full: ``"refuse"`` raises ``SpoolFull`` for a new reading. ``"drop_oldest"`` removes
+            the oldest message that is not in flight, and ``totals().dropped`` counts it.
 
     Raises:
         IdentityError: The identity is missing or broken.
         SpoolError: The spool is damaged, of a newer version, in use by another process, or its
             folder cannot be written to.
         ContractError: There is no such channel.
-        ValueError: The topic is not one that can be published to, or the linger no duration.
+        ValueError: The topic cannot be published to, or ``max_linger_seconds`` is negative or not
+            a number.
     """
-    # Here, so that ``import device`` costs next to nothing.
+    # Imported here, so that ``import device`` is quick.
     import contracts  # noqa: PLC0415
     from device.delivery import mqtt, sink  # noqa: PLC0415
     from device.delivery.spool import Spool  # noqa: PLC0415

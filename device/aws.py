@@ -55,7 +55,7 @@ _CREDENTIAL_CODES = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
-# The same codes also tell of a clock that is off, and only the message says which it is.
+# AWS uses the same codes for a clock that is off; only the message tells the difference.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 _CLOCK_CODES = {"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"}
 _CLOCK_MESSAGES = ("Signature expired", "Signature not yet current")
@@ -68,7 +68,7 @@ _FORBIDDEN_CODES = {
     "UnauthorizedOperation",
 }
 
-# The stack is there and whole; an update in progress leaves what devices need in place.
+# The stack is there and complete; an update in progress leaves what devices need in place.
 _READY = {
     "CREATE_COMPLETE",
     "IMPORT_COMPLETE",
@@ -88,7 +88,7 @@ class Broker:
     Attributes:
         host: Of the MQTT endpoint.
         port: MQTT over mutual TLS.
-        ca_pem: What the broker's certificate must be signed by.
+        ca_pem: The CA that the broker's certificate must be signed by.
     """
 
     host: str
@@ -98,12 +98,12 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class AwsEnvironment:
-    """One environment, its account seen to be the configured one.
+    """One environment, whose account has been compared with the configured one.
 
     Attributes:
         name: As in ``cdk.json``.
         session: Makes clients: ``session.client("iot")`` reaches the right account, region and,
-            for ``local``, the emulator, whatever the process's environment variables say.
+            for ``local``, the emulator, regardless of the process's environment variables.
         account: The twelve digits that the credentials belong to.
         region: Where the stack is.
         root: The project's folder.
@@ -116,7 +116,7 @@ class AwsEnvironment:
     root: Path
 
     def check_stack(self) -> None:
-        """See that the environment is deployed.
+        """Check that the environment is deployed.
 
         Raises:
             AwsError: Its stack is missing or unusable, or could not be looked up.
@@ -153,7 +153,7 @@ class AwsEnvironment:
 
 
 def listed(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
-    """Every entry of an operation that answers in pages, such as ``list_policies``.
+    """Yield every entry of an operation that answers in pages, such as ``list_policies``.
 
     Args:
         client: A client of boto3.
@@ -170,7 +170,7 @@ def part_of_stack(iot: "IoTClient", environment: str, kind: str, name: str) -> I
     """Use something in AWS IoT that the stack of ``environment`` makes.
 
     Raises:
-        AwsError: There is no such thing.
+        AwsError: It does not exist.
     """
     try:
         yield
@@ -209,9 +209,9 @@ def session_for(environment: str, root: Path = PROJECT_ROOT) -> AwsEnvironment:
 
 
 def time_of(environment: str, root: Path = PROJECT_ROOT) -> datetime | None:
-    """What AWS's clock says; None if the endpoint does not tell. Needs no credentials.
+    """Return the time of AWS's clock; None if the endpoint does not tell. Needs no credentials.
 
-    AWS refuses what is signed by a clock that is off, so the question is not signed; the refusal
+    AWS rejects signed requests when the clock is off, so the request is not signed; the rejection
     tells the time.
 
     Raises:

@@ -172,7 +172,7 @@ def environment_option(*, required: bool = True) -> Callable[[Any], Any]:
 def _environment(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
-    """Take only an environment that exists, where this machine has a cdk.json to tell."""
+    """Accept only an environment of cdk.json, if this machine has that file."""
     known = environments.known()
     if value is None or not known or value in known:
         return value
@@ -217,7 +217,7 @@ def format_option(*formats: str, text: str = "Format of stdout.") -> Callable[[A
 def thing_name(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
-    """Take only what AWS IoT takes as a thing's name; a click callback."""
+    """Accept only a name that AWS IoT accepts for a thing; a click callback."""
     try:
         return value if value is None else names.check_thing_name(value)
     except ValueError as error:
@@ -230,7 +230,7 @@ def customer_option(text: str) -> Callable[[Any], Any]:
 
 
 def check_customer(environment: str, thing_name: str, customer: str | None) -> None:
-    """Check that the customer's topic, client id and policy have names that AWS IoT takes.
+    """Check that the customer's topic, client id and policy have names that AWS IoT accepts.
 
     Raises:
         click.UsageError: One of them is too long or has a character that is not allowed.
@@ -273,7 +273,7 @@ def utc(moment: datetime) -> str:
 
 
 class Progress:
-    """How far a command has come; a context manager.
+    """Shows how far a command has come; a context manager.
 
     Args:
         total: How many steps there will be; None if that is not known.
@@ -309,7 +309,7 @@ class Progress:
             self._bar.stop()
 
     def show(self, done: int, text: str) -> None:
-        """``done`` steps are done, and ``text`` says it in words."""
+        """Show that ``done`` steps are done; ``text`` says it in words."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, description=text)
         elif time.monotonic() >= self._next_line:

@@ -2,11 +2,11 @@
 
 DeviceError                 what a person can fix; carries an ExitStatus
 ├── IdentityError           the identity's folder is missing or broken
-├── ConnectionFailed        no MQTT connection, or it is gone for good
+├── ConnectionFailed        no MQTT connection, or it is lost for good
 │   ├── ConnectionRefused   the broker answered, and said no
-│   │   └── ConnectionDropped   it ended the connection, to the device or to a message
+│   │   └── ConnectionDropped   it ended the connection: it refuses the device or a message
 │   └── Unreachable         no broker answered
-├── RequestFailed           the broker took a request, and the service did not do it
+├── RequestFailed           the broker accepted a request, and the service did not do it
 ├── SpoolError              the spool on disk is damaged, foreign or in use
 │   ├── SpoolInUse          another process of the same device has it
 │   └── SpoolFull           there is no room for another reading
@@ -88,7 +88,7 @@ class IdentityError(DeviceError):
 
 
 class ConnectionFailed(DeviceError):  # noqa: N818  # reads as what happened
-    """There is no MQTT connection, or it is gone for good."""
+    """There is no MQTT connection, or it is lost for good."""
 
     status = ExitStatus.CONNECTION_REFUSED
 
@@ -98,9 +98,9 @@ class ConnectionRefused(ConnectionFailed):
 
 
 class ConnectionDropped(ConnectionRefused):
-    """The broker ended the connection: it means no to this device, or to a message in flight.
+    """The broker ended the connection: it refuses this device or a message in flight.
 
-    Or, without a word, neither.
+    The broker may give no reason.
     """
 
 

@@ -17,7 +17,7 @@ def working_in(folder: Path, root: Path) -> Iterator[None]:
     The lock ends with the process. A folder that is empty afterwards is removed.
 
     Raises:
-        IdentityError: Another run is at work, or the disk does not allow what is done inside.
+        IdentityError: Another run is at work, or the disk is full or read-only.
     """
     with _explained(folder):
         make_folder(folder, root)

@@ -62,7 +62,7 @@ class Device:
 
     @property
     def proof_topic(self) -> str:
-        """Where it may publish what nobody keeps."""
+        """Where it tests that it may publish; nobody keeps the message."""
         return names.proof_topic(self.environment, self.thing_name, self.customer)
 
     @property
@@ -82,7 +82,7 @@ class Device:
         return names.basic_ingest_topic(self.environment, self.thing_name, channel, self.customer)
 
     def to_json(self) -> bytes:
-        """Return the text of ``device.json``; a thing's own has no word of customers."""
+        """Return the text of ``device.json``; the thing's own has no key ``customer``."""
         content = {name: value for name, value in asdict(self).items() if value is not None}
         return json.dumps(content, indent=2).encode() + b"\n"
 
@@ -106,7 +106,7 @@ class Identity:
 
     @property
     def ca_path(self) -> Path:
-        """What the broker's certificate must be signed by."""
+        """The CA that the broker's certificate must be signed by."""
         return self.folder / CA_FILE
 
     @property
@@ -118,13 +118,13 @@ class Identity:
 def folder_of(environment: str, client_id: str, root: Path = PROJECT_ROOT) -> Path:
     """Where the identity with that client id belongs: ``certs/{environment}/{client_id}``.
 
-    A customer's is beside the thing's, not in it: who is handed one has no other.
+    A customer's folder is beside the thing's, not in it: copying one identity copies no other.
     """
     return root / "certs" / environment / client_id
 
 
 def options(environment: str, thing_name: str, customer: str | None) -> str:
-    """What names an identity to the commands: ``--env ENV THING --customer NAME``."""
+    """The arguments that name an identity to the commands: ``--env ENV THING --customer NAME``."""
     named = f"--env {environment} {thing_name}"
     return named if customer is None else f"{named} --customer {customer}"
 
@@ -223,10 +223,10 @@ def discard(folder: Path) -> None:
 
 
 def refuse_leftovers(folder: Path) -> None:
-    """See that ``folder``, which has no ``device.json``, has nothing else of an identity.
+    """Check that ``folder``, which has no ``device.json``, has no other file of an identity.
 
     Raises:
-        IdentityError: It has.
+        IdentityError: It has one.
     """
     if any((folder / name).exists() for name in (KEY_FILE, CERTIFICATE_FILE, CA_FILE)):
         raise IdentityError(

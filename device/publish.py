@@ -6,16 +6,16 @@ before it is sent, and leaves it when the broker has acknowledged it; what an ea
 is sent too. They are packed, several to a message, unless ``--no-pack`` says otherwise; a payload
 that is not one JSON object, or is not checked, is a message of its own.
 
-A broker that cannot be reached, or is lost, does not stop the taking; what could not be sent goes
-out with the next run. When the broker says no to this device, it stops at once. Messages that it
-refuses stay in the spool for a week, until the policy is fixed, and hold up nothing. The same goes
-for messages that repeatedly make it disconnect. A spool that is full is waited for. ``--topic`` is
-a trial, and does without the spool.
+While the broker cannot be reached, readings are still stored; the next run sends what is left. When
+the broker refuses this device, the command stops at once. Messages that the broker refuses, or that
+repeatedly make it disconnect, block nothing; they stay in the spool for a week, since the policy
+may be fixed meanwhile. While the spool is full, the command waits. ``--topic`` is for tests of the
+policy, and uses no spool.
 
 The summary on stdout counts readings: acknowledged (the broker has them), refused (it does not),
 or unknown (the answer is missing; sent again, they may arrive twice).
 
-``ExitStatus`` in ``device.errors`` tells a program the same.
+The exit status reports the same (``device.errors.ExitStatus``).
 """
 
 import json
@@ -296,7 +296,7 @@ def _from_file(
 def _simulator(contract: Contract, seed: int | None) -> Simulator:
     if seed is None:
         seed = random.randrange(2**32)  # noqa: S311  # plausible, not secret
-    # What it cannot make up, it never can: say so before connecting.
+    # A value that cannot be simulated now never can be: say so before connecting.
     Simulator(contract, seed=seed, clock=time.time).reading()
     return Simulator(contract, seed=seed, clock=time.time)
 

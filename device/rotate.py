@@ -1,17 +1,17 @@
 """Give a device a new key and certificate: ``python -m device.rotate --env ENV THING``.
 
-The new pair is made beside the old one, and proven: it connects, and publishes to
-``dt/{env}/{thing}/_proof`` (and ``/{customer}``), which the policy allows and no rule reads, so
-that no data is made. Only then the identity is switched over, in one rename, and the old
-certificate is deactivated, detached and deleted. Interrupted anywhere, the identity works, with the
-old certificate or with the new one; run it again, and it completes.
+The new pair is made beside the old one and tested: it connects, and publishes to
+``dt/{env}/{thing}/_proof`` (and ``/{customer}``), which the policy allows and no rule reads. Then
+the identity is switched over in one rename, and the old certificate is deactivated, detached and
+deleted. After an interruption at any step, the identity works with the old certificate or with the
+new one; run the command again to complete it.
 
-After a rotation ``private.key``, ``certificate.pem`` and ``device.json`` are symbolic links
-through ``current``, the folder of the pair in use: what replaces ``current`` replaces all three
-at once. The paths that a client opens stay the same.
+After a rotation, ``private.key``, ``certificate.pem`` and ``device.json`` are symbolic links
+through ``current``, the link to the folder of the pair in use. Replacing ``current`` replaces all
+three at once, and the paths that a client opens stay the same.
 
-The broker lets a client id connect once: the proof ends the connection of a publisher that is
-at work with the identity. Stop it first.
+The broker keeps one connection per client id, so the test disconnects a publisher that is at work
+with the identity. Stop the publisher first.
 
 The credentials need what ``device.provision`` needs and, of ``iot:``, ``DetachPolicy``,
 ``DetachThingPrincipal`` and ``DeleteCertificate``.
@@ -60,7 +60,7 @@ def rotate(
     Raises:
         AwsError: The environment is not ready, or refuses.
         IdentityError: The identity is missing, broken or in use by another run.
-        ConnectionFailed: The new certificate did not prove itself; the old one is in use.
+        ConnectionFailed: The new certificate does not work; the old one is in use.
     """
     environment.check_stack()
     name = names.client_id(thing_name, customer)
@@ -101,13 +101,13 @@ class _Rotation:
             self._switch(slot)
             self._report(f"certificate {new.device.certificate_id}: in use")
         retirement.retire(self._iot, old_arn, self._report)
-        # The old key is worth nothing any more, but should not lie about.
+        # The old key is useless now, but should not stay on the disk.
         shutil.rmtree(self._free_slot(), ignore_errors=True)
         files.remove(self._folder / identity.ROTATION_FILE)
         return identity.load(self._folder)
 
     def _old_arn(self, device: Device) -> str:
-        """The certificate that is replaced, which the journal tells from the first step on."""
+        """The certificate that is replaced; the journal holds it from the first step on."""
         path = self._folder / identity.ROTATION_FILE
         entry = journal.read(path, RotationJournal)
         if entry is None:
@@ -177,7 +177,7 @@ class _Rotation:
         self._report(f"certificate {new.device.certificate_id}: connected and published")
 
     def _switch(self, slot: Path) -> None:
-        """Put the pair in ``slot`` to use. At every moment the identity is one whole pair."""
+        """Switch to the pair in ``slot``. At every moment the identity is one complete pair."""
         current = self._folder / identity.CURRENT
         if not current.is_symlink():
             first = self._folder / identity.PAIRS[0]
@@ -214,8 +214,8 @@ class _Rotation:
 def main(environment: str, thing_name: str, *, customer: str | None) -> None:
     """Give THING a new key and certificate, and retire the old ones.
 
-    The new certificate must connect and publish before it is relied on. Stop a publisher that
-    uses the identity first. Interrupted, run it again: it completes. Prints the folder.
+    The new certificate must connect and publish before it is used. Stop a publisher with this
+    identity first. After an interruption, run it again to complete it. Prints the folder.
     """
     cli.check_customer(environment, thing_name, customer)
     rotated = rotate(aws.session_for(environment), thing_name, cli.say, customer=customer)

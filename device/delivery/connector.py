@@ -9,14 +9,14 @@ from typing import Protocol
 from device.delivery.mqtt import Delivery
 from device.errors import ConnectionDropped, ConnectionFailed, DeviceError, Unreachable
 
-# Between attempts to connect: at random up to this, doubled each time, so that a fleet that lost
-# its broker does not come back all at once.
+# The pause between attempts to connect is random, up to a limit that doubles each time, so that a
+# fleet that lost its broker does not come back all at once.
 # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 
-# A broker that ends the connection so often in a row, without a reason, refuses the device: before
-# the device is connected, and when it sends messages. Of these, some may each be the reason.
+# A broker that ends the connection this often in a row, without a reason, refuses the device. While
+# messages are sent, the limit is higher, since several of them may make the broker disconnect.
 _MOST_DROPS = 3
 _MOST_DROPS_OVER_MESSAGES = 12
 
@@ -28,7 +28,7 @@ class BrokerConnection(Protocol):
 
     @property
     def failure(self) -> ConnectionFailed | None:
-        """Why the connection is gone for good, or None."""
+        """Why the connection is lost for good, or None."""
 
     def connect(self) -> None:
         """Connect."""

@@ -39,8 +39,8 @@ def find_out(identity: Identity, symptom: str) -> ConnectionFailed:
             f"nothing answers at {address} ({error.strerror or error})", remedy=status
         )
     return ConnectionDropped(
-        f"the broker at {address} ended the connection without a word ({symptom}): the certificate "
-        f"{device.certificate_id} is not active, or not known there",
+        f"the broker at {address} ended the connection without a reason ({symptom}): the "
+        f"certificate {device.certificate_id} is not active, or not known there",
         remedy=provision_remedy(identity),
     )
 

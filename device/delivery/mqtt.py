@@ -28,13 +28,13 @@ from device.identity import Identity
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
 MAX_PAYLOAD_BYTES = 128 * 1024
 
-# How many QoS 1 messages AWS IoT Core lets one client have unacknowledged (same source).
+# How many unacknowledged QoS 1 messages AWS IoT Core allows one client (same source).
 MAX_UNACKNOWLEDGED = 100
 
 # A broker that is busy may take this long to answer.
 CONNECT_TIMEOUT_SECONDS = 30.0
-# After so long without news, it is time to look whether there is a broker at all: the SDK delays
-# the news of a failed TLS handshake by up to half a minute.
+# After this long without an answer, check whether there is a broker at all: the SDK reports a
+# failed TLS handshake up to half a minute late.
 _SILENCE_SECONDS = 10.0
 ACKNOWLEDGEMENT_TIMEOUT_SECONDS = 20
 _CLOSE_TIMEOUT_SECONDS = 5.0
@@ -57,7 +57,7 @@ class Outcome(Enum):
     REFUSED = "refused"
     """The broker, or its published limits, said no: it did not and will not arrive."""
     UNKNOWN = "unknown"
-    """Nobody can say: it may or may not have arrived."""
+    """There was no answer: it may or may not have arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Delivery:
     Attributes:
         outcome: Of sending it.
         reason: Why; empty if it was acknowledged.
-        hung_up: It was in flight whenever the broker ended the connection, so often that one of
-            the messages in flight must be why.
+        hung_up: It was in flight each time the broker ended the connection, so often that one of
+            the messages in flight must be the cause.
     """
 
     outcome: Outcome
@@ -98,9 +98,9 @@ def check_topic(topic: str) -> str:
 class Connection:
     """One device's connection, also as a context manager.
 
-    It comes back by itself after a brief loss and sends again what is unacknowledged. When the
-    broker says no, or does not come back, it is gone for good: ``failure`` tells why, and every
-    message without an answer becomes ``UNKNOWN``.
+    It reconnects by itself after a brief loss and sends unacknowledged messages again. When the
+    broker refuses it, or stays away, the connection is lost for good: ``failure`` says why, and
+    every message without an answer becomes ``UNKNOWN``.
 
     Args:
         identity: Whose certificate, client id and broker to use.
@@ -124,7 +124,7 @@ class Connection:
 
     @property
     def failure(self) -> ConnectionFailed | None:
-        """Why the connection is gone for good; None while it is not."""
+        """Why the connection is lost for good; None while it is not."""
         return self._failure
 
     def __enter__(self) -> Self:
@@ -176,7 +176,7 @@ class Connection:
         an answer, or when the connection is closed, it is ``UNKNOWN``.
 
         Raises:
-            ConnectionFailed: The connection is closed or gone for good; the message was not sent.
+            ConnectionFailed: The connection is closed or lost for good; the message was not sent.
         """
         result: Future[Delivery] = Future()
         if len(payload) > MAX_PAYLOAD_BYTES:
@@ -210,7 +210,7 @@ class Connection:
             The response that the SDK has for the operation.
 
         Raises:
-            ConnectionFailed: The connection is closed or gone for good.
+            ConnectionFailed: The connection is closed or lost for good.
             RequestFailed: The service refused, with its ``code``; or no readable answer came.
         """
         with self._lock:
@@ -270,7 +270,7 @@ class Connection:
         return Delivery(Outcome.REFUSED, reasons.in_words(code, reasons.PUBLISH_REASONS))
 
     def _unanswered(self) -> Delivery:
-        """What becomes of a message that was in flight when the connection went for good."""
+        """What becomes of a message that was in flight when the connection was lost for good."""
         failure = self._failure
         reason = str(failure or "the connection was closed")
         return Delivery(Outcome.UNKNOWN, reason, hung_up=isinstance(failure, ConnectionDropped))

@@ -1,4 +1,4 @@
-"""Readings into messages: a JSON array, gzip, just under a metering unit.
+"""Pack readings into messages: a JSON array, gzip, just under a metering unit.
 
 Pure: bytes in, bytes out.
 """

@@ -6,7 +6,7 @@ US dollars, us-east-1, read on 22 November 2026 at
 - https://aws.amazon.com/iot-core/pricing/additional-details/ (what is metered: payload and topic)
 - https://aws.amazon.com/firehose/pricing/ (Direct PUT, each record rounded up to 5 KB)
 
-Storage, requests and the parser are not in it: per reading they are the same either way, or less.
+Storage, requests and the parser are not included; packing does not make them cost more.
 """
 
 METERING_UNIT_BYTES = 5 * 1024

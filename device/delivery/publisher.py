@@ -15,7 +15,7 @@ from device.readings.sources import Payload, Source, Unusable
 
 # A first attempt to connect, and finding out why it failed.
 _CONNECT_SECONDS = mqtt.CONNECT_TIMEOUT_SECONDS + 6.0
-# After Ctrl-C: long enough for an answer on its way, short enough for a person who waits.
+# After Ctrl-C: long enough for an answer in flight, short enough for a person who waits.
 _INTERRUPTED_WAIT_SECONDS = 3.0
 _TICK_SECONDS = 0.2
 # A spool that is empty and has no room for this long is on a disk that others have filled.
@@ -225,7 +225,7 @@ class Publisher:
         self._complaints.add(item.number, item.reason)
 
     def _look(self) -> None:
-        """See that it makes sense to go on, and tell how far it is."""
+        """Raise what makes it useless to go on, and report progress."""
         self._next_look = time.monotonic() + _TICK_SECONDS
         if self._sink.failure is not None:
             raise self._sink.failure

@@ -25,7 +25,7 @@ _TICK_SECONDS = 0.2
 
 
 class Connection(Protocol):
-    """What simulating needs of ``device.delivery.mqtt.Connection``."""
+    """What a simulation needs of ``device.delivery.mqtt.Connection``."""
 
     def connect(self) -> None:
         """Connect."""
@@ -114,7 +114,7 @@ class Simulation:
     """Simulated devices that publish side by side.
 
     Args:
-        contract: Of every reading.
+        contract: Contract of every reading.
         connect: Makes the connection of an identity, not connected yet.
         progress: Called with the counts so far, often.
     """
@@ -203,7 +203,7 @@ class Simulation:
                 next_look = time.monotonic() + _TICK_SECONDS
                 self._progress(self._report)
                 time.sleep(max(0.0, min(left, _TICK_SECONDS)))
-            # A device that the broker leaves without answers loses its turns, not the others'.
+            # A device whose messages are not answered skips its turns; the others keep theirs.
             if number not in gone and everyone[number].waiting < mqtt.MAX_UNACKNOWLEDGED:
                 try:
                     self._send(everyone[number])

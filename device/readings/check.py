@@ -1,4 +1,4 @@
-"""Does a reading fit its contract? Asked before it is sent, with the parser's own checker.
+"""Check that a reading fits its contract, before it is sent, with the parser's own checker.
 
 The device is stricter than the parser in one point: it refuses a key that appears twice in one
 object, since a reader may take either value.
@@ -26,7 +26,7 @@ class ReadingCheck:
     """Checks payloads against a contract.
 
     Args:
-        contract: Of the readings.
+        contract: Contract of the readings.
         warn: Called once for each field that the contract does not have; readings may have such
             fields, but nothing after the raw data keeps them.
 
@@ -86,7 +86,7 @@ class ReadingCheck:
 
 
 def parse_json(payload: bytes) -> Any:
-    """Parse ``payload`` as JSON that no reader takes differently.
+    """Parse ``payload`` as JSON that every reader understands alike.
 
     That is UTF-8, without NaN, Infinity, a key twice in one object, or half a surrogate pair.
 

@@ -26,12 +26,12 @@ from device.readings.sources import Payload, Unusable, compact
 
 DELIMITERS = ",;\t|"
 
-# Longer than any reading may be; what is not text at all must not fill the memory.
+# Longer than any reading may be, so that a file that is not text does not fill the memory.
 _LONGEST_LINE_CHARACTERS = 1 << 20
 
-# What the pipeline adds to a row, and no contract may use as a name.
+# The columns that the pipeline adds to a row; no contract may use these names.
 _ROW_COLUMNS = frozenset({*(field.name for field in ROW_FIELDS), *PARTITION_COLUMNS, "day"})
-# These are in nobody's own files.
+# Files that people made have none of these columns.
 _TABLE_ONLY = frozenset({"raw_key", "raw_line", "reading_index"})
 
 
@@ -57,7 +57,7 @@ class CsvOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """Where the cells of a column go in a reading (None: nowhere), and how they are read."""
+    """Where the cells of a column go in a reading (None for nowhere), and how they are read."""
 
     steps: tuple[str, ...] | None = None
     read: Callable[[str], Any] = str

@@ -1,7 +1,7 @@
-"""Files of readings, whatever wrote them: decompressed, and in UTF-8 without a byte order mark.
+"""Open files of readings from any program: decompressed, and in UTF-8 without a byte order mark.
 
-Everything streams: a file of any length takes the memory of one block, and a pipe is read no
-further than its writer has come.
+Everything streams: a file of any length takes the memory of one block, and a pipe is read as far as
+its writer has written.
 """
 
 import bz2

@@ -10,14 +10,14 @@ from typing import Any
 from contracts import Schema, integer_range
 from contracts.reading import unknown_names
 
-# A device may send any number of names; only so many are counted, and the others not at all.
+# A device may send any number of names; only this many are counted.
 _MOST_NAMES = 100
 
 _SCALES = {"ms": (1000, "seconds"), "s": (1 / 1000, "milliseconds")}
 
 
 class UnknownFields:
-    """Counts the names of readings that the contract does not have, and tells of each once.
+    """Counts the names of readings that the contract does not have, and warns of each once.
 
     Args:
         schema: Of a reading.
@@ -75,5 +75,5 @@ def other_unit(schema: Schema, value: Any) -> str | None:
         return None
     scale, unit = _SCALES[schema.timestamp]
     lowest, highest = integer_range(schema)
-    # Any contract's: nearly every moment since 1970 is a plausible one without a minimum.
+    # For every contract: without a minimum, nearly every moment since 1970 is plausible.
     return unit if max(lowest, 1) <= value * scale <= highest else None

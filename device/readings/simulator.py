@@ -1,4 +1,4 @@
-"""Readings that a contract allows, and that look like a device's: for trials and tests.
+"""Make up readings that a contract allows and that look like a device's, for trials and tests.
 
 Pure: the same contract, seed and clock give the same readings.
 """
@@ -45,7 +45,7 @@ _LONGEST_FILLER = 256
 
 
 class SimulatorError(ValueError):
-    """The contract requires a value that the simulator cannot make up; names its path."""
+    """The contract requires a value that the simulator cannot make up, at a path that it names."""
 
 
 class Simulator:
@@ -55,7 +55,7 @@ class Simulator:
     mostly its first value; a timestamp is now; what may be null sometimes is.
 
     Args:
-        contract: Of every reading.
+        contract: Contract of every reading.
         seed: Of the randomness.
         clock: The time, in seconds since the Unix epoch.
     """

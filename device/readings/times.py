@@ -1,4 +1,4 @@
-"""Times as people and programs write them, for the fields of a contract that hold a time.
+"""Read times as people and programs write them, for a contract's fields that hold a time.
 
 Pure: the text and a time zone decide.
 """

@@ -1,4 +1,4 @@
-"""Get a certificate for a key that is made here and never leaves.
+"""Get a certificate for a key that is made here and never leaves this machine.
 
 CreateCertificateFromCsr makes a new certificate each time it is called, and its answer may be
 lost. So every step is written to a journal before the next one begins, and an attempt whose
@@ -75,7 +75,7 @@ class IssueJournal:
         return journal.read(folder / JOURNAL_FILE, cls)
 
     def write(self, folder: Path) -> Self:
-        """Make this what ``read`` returns, whatever happens next."""
+        """Write this to the journal; ``read`` returns it after any interruption."""
         journal.write(folder / JOURNAL_FILE, self)
         return self
 
@@ -92,7 +92,7 @@ def issue(
         iot: Must not retry CreateCertificateFromCsr by itself: a repeated call whose first
             answer was lost makes a second certificate.
         folder: Holds ``private.key`` and the journal.
-        common_name: Of the certificate's subject, for people only.
+        common_name: Common name of the certificate's subject, for people only.
         report: Called with a line of text.
 
     Raises:
@@ -213,7 +213,7 @@ def certifies(pem: str, public_key: bytes) -> bool:
     """Whether ``pem`` is a certificate of ``public_key``, DER."""
     try:
         return identity.public_key_of_pem(pem) == public_key
-    except (ValueError, UnsupportedAlgorithm):  # someone else's, of a kind that ours never is
+    except (ValueError, UnsupportedAlgorithm):  # a certificate of another kind than ours
         return False
 
 

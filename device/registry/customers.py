@@ -1,9 +1,9 @@
-"""The policies of a thing's customers: one for each, made by provisioning, gone with the thing.
+"""The policies of a thing's customers: one each, made by provisioning, deleted with the thing.
 
-A customer has a client id of its own, so that it does not cut the thing's connection. The thing's
-name is a policy variable only where the client id is that name, or where the certificate is
-attached exclusively: so these policies have no variables but names, and allow exactly one client
-id and that customer's topics.
+A customer has its own client id, so that it does not disconnect the thing. The policy variable for
+the thing's name works only where the client id is that name, or where the certificate is attached
+exclusively. So these policies hold names instead of variables, and allow exactly one client id and
+that customer's topics.
 
 See https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html
 """
@@ -23,7 +23,7 @@ from device.errors import AwsError, ExitStatus
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
 
-# A policy that was detached a moment ago cannot be deleted yet, for up to five minutes.
+# A policy cannot be deleted for up to five minutes after it was detached.
 # https://docs.aws.amazon.com/iot/latest/apireference/API_DeletePolicy.html
 _DELETE_ATTEMPTS = 10
 _DELETE_PAUSE_SECONDS = 1.0
@@ -39,16 +39,16 @@ class CustomerPolicy:
 
 
 def policy_document(environment: str, thing_name: str, customer: str, owner: str) -> str:
-    """What a customer may do: be itself, and publish to its own topics, of every channel.
+    """What a customer may do: connect under its client id, and publish to its own topics.
 
     Args:
         environment: Second level of the topics.
         thing_name: Third level of the topics.
         customer: Last level of the topics.
-        owner: What ARNs begin with: ``arn:{partition}:iot:{region}:{account}``.
+        owner: The beginning of ARNs: ``arn:{partition}:iot:{region}:{account}``.
 
     Raises:
-        AwsError: It is longer than AWS IoT takes.
+        AwsError: It is longer than AWS IoT allows.
     """
     topics = names.publish_topics(environment, thing_name, contracts.channels(), customer)
     document = {
@@ -80,7 +80,7 @@ def policy_document(environment: str, thing_name: str, customer: str, owner: str
 def ensure_policy(
     iot: "IoTClient", policy_name: str, document: str, report: Callable[[str], None]
 ) -> None:
-    """See that the policy exists and says ``document``: contracts may have come or gone.
+    """Create the policy or update it to ``document``: contracts may have been added or removed.
 
     Raises:
         botocore.exceptions.ClientError: AWS IoT refuses.
@@ -92,7 +92,7 @@ def ensure_policy(
         report(f"policy {policy_name}: created")
         return
     if json.loads(found) != json.loads(document):
-        _delete_old_versions(iot, policy_name)  # there is room for five
+        _delete_old_versions(iot, policy_name)  # AWS IoT keeps at most five
         iot.create_policy_version(
             policyName=policy_name, policyDocument=document, setAsDefault=True
         )
@@ -127,7 +127,7 @@ def delete_policy(iot: "IoTClient", policy_name: str, report: Callable[[str], No
     """Delete the policy, from which every certificate has been detached. May be repeated.
 
     Raises:
-        AwsError: AWS IoT does not let it go yet.
+        AwsError: AWS IoT cannot delete it yet.
     """
     for _ in range(_DELETE_ATTEMPTS):
         try:

@@ -1,13 +1,13 @@
 """Register a device by claim: what ``device.provision --claim`` does, without AWS credentials.
 
-Key and signing request are made here. With the claim certificate, which many devices share, AWS
-IoT is asked over MQTT to sign the request, and then to register the certificate with this
-thing's name; the stack's template and its hook decide. The identity is complete once it has
-connected and published.
+Key and signing request are made here. The device connects with the claim certificate, which many
+devices share. It asks AWS IoT over MQTT to sign the request, and then to register the certificate
+with this thing's name; the stack's template and its hook decide. The identity is complete once it
+has connected and published.
 
-Interrupted anywhere, run it again: the key is kept, and whatever AWS IoT has answered. What it
-answered to nobody does no harm: a certificate that was not registered within an hour is deleted,
-and one that was proves itself.
+After an interruption, run it again: the key and AWS IoT's answers so far are kept. A lost answer is
+harmless: AWS IoT deletes a certificate that was not registered within an hour, and a registered one
+is found by connecting with it.
 
 See https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.html
 """
@@ -39,8 +39,8 @@ class EnrolmentJournal:
     Attributes:
         certificate_id: AWS IoT's id of the certificate; None until it is signed.
         certificate_pem: The certificate.
-        ownership_token: What AWS IoT knows its owner by, for an hour.
-        asked: AWS IoT may have registered it: it was asked to.
+        ownership_token: Proves to AWS IoT, for an hour, that the certificate is this device's.
+        asked: AWS IoT was asked to register it, and may have done so.
     """
 
     certificate_id: str | None = None
@@ -58,7 +58,7 @@ class EnrolmentJournal:
         return journal.read(folder / JOURNAL_FILE, cls)
 
     def write(self, folder: Path) -> Self:
-        """Make this what ``read`` returns, whatever happens next."""
+        """Write this to the journal; ``read`` returns it after any interruption."""
         journal.write(folder / JOURNAL_FILE, self)
         return self
 
@@ -149,7 +149,7 @@ class _Enrolment:
         return identity.load(self._folder)
 
     def _registered_already(self, entry: EnrolmentJournal) -> Identity | None:
-        """The identity, if it works though AWS IoT's answer has not come here."""
+        """Return the identity if it works although AWS IoT's answer was lost; otherwise None."""
         own = self._write_files(entry)
         try:
             proof.prove(own, attempts=1)

@@ -1,4 +1,4 @@
-"""What the things, customers and claims of an environment hold in AWS IoT: for taking it away."""
+"""What the things, customers and claims of an environment hold in AWS IoT, so as to remove it."""
 
 import contextlib
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Everything:
-    """All that keeps an environment from being destroyed.
+    """Everything that prevents an environment from being destroyed.
 
     Attributes:
         holders: Every thing with its customers.

@@ -27,5 +27,5 @@ def read(path: Path, kind: type[T]) -> T | None:
 
 
 def write(path: Path, entry: Any) -> None:
-    """Make the dataclass ``entry`` what ``read`` returns, whatever happens next."""
+    """Write the dataclass ``entry`` to ``path``; ``read`` returns it after any interruption."""
     files.write_private(path, msgspec.json.format(msgspec.json.encode(asdict(entry))) + b"\n")

@@ -1,8 +1,8 @@
 """Which environment a thing or a certificate belongs to: one AWS account may hold several.
 
 A thing belongs to the environment whose thing group it is in, a certificate to the one whose
-policy it carries. A command acts only on what belongs to its own environment. What belongs to no
-environment may be half made or half deleted; the caller decides.
+policy it carries. A command acts only on what belongs to its own environment. A thing that
+belongs to no environment may be half made or half deleted; the caller decides.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""See that an identity works before anything relies on it."""
+"""Check that an identity works before anything relies on it."""
 
 import time
 
@@ -8,7 +8,7 @@ from device.errors import ConnectionRefused
 from device.identity import Identity
 
 ATTEMPTS = 4
-"""What was just activated may take a moment until every broker knows it."""
+"""It may take a moment until every broker knows a newly activated certificate."""
 
 _PAUSE_SECONDS = 3.0
 
@@ -17,7 +17,7 @@ def prove(own: Identity, *, attempts: int = ATTEMPTS) -> Delivery:
     """Connect, publish to the topic that nobody keeps, and return what became of the message.
 
     Raises:
-        ConnectionFailed: No connection; ``ConnectionRefused`` as often as there are attempts.
+        ConnectionFailed: No connection; ``ConnectionRefused`` if every attempt was refused.
     """
     for attempt in range(1, attempts + 1):
         try:

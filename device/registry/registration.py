@@ -1,8 +1,8 @@
-"""Register an identity in AWS IoT and make its files: for who has AWS credentials.
+"""Register an identity in AWS IoT and write its files. Needs AWS credentials.
 
-However often it is interrupted, and at whatever step, it completes with one certificate. What it
-will not do by itself, since someone may have meant it so: give a second certificate to a thing, or
-to a customer of it, or activate a certificate that was deactivated.
+After any number of interruptions, at any step, it completes with one certificate. It never gives a
+second certificate to a thing or to a customer of it, and never activates a certificate that was
+deactivated: a person may have decided that.
 
 The credentials need these permissions: ``cloudformation:DescribeStacks`` and, of ``iot:``,
 ``DescribeEndpoint``, ``ListThingPrincipals``, ``CreateThing``, ``CreateCertificateFromCsr``,
@@ -74,7 +74,7 @@ class Provisioner:
     def provision(
         self, thing_name: str, report: Callable[[str], None], *, customer: str | None = None
     ) -> Identity:
-        """As the function of this name."""
+        """Do what the function of this name does."""
         environment = self._environment
         name = names.client_id(thing_name, customer)
         folder = identity.folder_of(environment.name, name, environment.root)
@@ -127,7 +127,7 @@ class _Provisioning:
             ownership.check_thing(self._iot, environment.name, self._thing_name, principals)
         if certificate is None:
             self._check_unclaimed(principals or [])
-            # Too long a policy is found out before anything is made.
+            # A policy that is too long is found before anything is made.
             self._document(f"arn:aws:iot:{environment.region}:{environment.account}")
             certificate = certificates.issue(self._iot_once, self._folder, self._name, self._report)
         self._register(certificate, principals)
@@ -216,7 +216,7 @@ class _Provisioning:
             return None
 
     def _check_unclaimed(self, principals: list[str]) -> None:
-        """A certificate was made where its key is: a second one is a second device."""
+        """Refuse to make a second certificate for a thing, which would be a second device."""
         others = [arn for arn in self._alike(principals) if self._usable(arn)]
         if others:
             held = ", ".join(arn.rpartition("/")[2] for arn in others)
@@ -230,7 +230,7 @@ class _Provisioning:
             )
 
     def _alike(self, principals: list[str]) -> list[str]:
-        """Those certificates of the thing that are for what this identity is for."""
+        """The certificates of the thing, or of the customer, that this identity is for."""
         iot, environment = self._iot, self._environment.name
         if self._customer is None:
             return [arn for arn in principals if not customers.is_customers(iot, environment, arn)]
@@ -251,7 +251,7 @@ class _Provisioning:
         if principals is None:
             iot.create_thing(thingName=thing_name)
             self._report(f"thing {thing_name}: created")
-        # First of all: the group tells whose thing it is.
+        # First, as the group says which environment the thing belongs to.
         group_name = names.thing_group_name(self._environment.name)
         groups = aws.listed(iot, "list_thing_groups_for_thing", "thingGroups", thingName=thing_name)
         if group_name not in [group["groupName"] for group in groups]:

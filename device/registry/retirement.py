@@ -1,4 +1,4 @@
-"""Take a certificate out of AWS IoT, in the one order that is safe and that AWS IoT allows."""
+"""Remove a certificate from AWS IoT, in the only order that is safe and that AWS IoT allows."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def deactivate(
     status: Literal["INACTIVE", "REVOKED"],
     report: Callable[[str], None],
 ) -> bool:
-    """Make the certificate of no use; return False if there is no such certificate any more."""
+    """Make the certificate unusable; return False if it does not exist any more."""
     certificate_id = certificate_arn.rpartition("/")[2]
     try:
         found = iot.describe_certificate(certificateId=certificate_id)["certificateDescription"]
@@ -36,7 +36,7 @@ def deactivate(
 def retire(iot: "IoTClient", certificate_arn: str, report: Callable[[str], None]) -> None:
     """Deactivate the certificate, detach it from everything, and delete it.
 
-    Deactivated first: whatever happens next, nobody can use it. May be repeated.
+    Deactivation comes first, so that nobody can use it after an interruption. May be repeated.
 
     Raises:
         botocore.exceptions.ClientError: AWS IoT refuses.

@@ -1,4 +1,4 @@
-"""The same for many things: read their names, and do a few at a time."""
+"""Do the same for many things: read their names, and work on a few at a time."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +11,8 @@ from device.errors import DeviceError
 
 COLUMN = "thing_name"
 
-# Well within the 10 calls a second that AWS IoT takes of most operations that make something;
-# botocore repeats what is throttled all the same.
+# Well within AWS IoT's limit of 10 calls per second for most operations that create something.
+# botocore retries throttled calls.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#thing-limits
 _THREADS = 4
 
