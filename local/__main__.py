@@ -26,7 +26,7 @@ from local.state import HOME, IDENTITIES, LOGS, LocalError
 
 _CONSOLE = Console(stderr=True, highlight=False)
 if not _CONSOLE.is_terminal:
-    _CONSOLE.width = 120  # a log has no edge to wrap at
+    _CONSOLE.width = 120  # the width of a log, which is no terminal
 
 _STARTING = (ExitStatus.NO_STACK, ExitStatus.SERVICE)
 _STAYS_UP = "python -m local down stops it"

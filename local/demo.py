@@ -44,7 +44,7 @@ _WAIT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One payload, and how many readings in it are good and bad; all of it is at least one."""
+    """One payload, and how many readings in it are good and bad; a payload is at least one."""
 
     payload: bytes
     good: int
@@ -60,12 +60,12 @@ class Figures:
         refused: Messages that the broker refused: the impostor's.
         unknown: Messages without an answer.
         good: Acknowledged readings that fit the contract, by the way in which they were sent.
-        readings_bad: Readings sent that do not; a message that is not readings counts as one.
+        readings_bad: Acknowledged readings that do not; a message without readings counts as one.
         raw_objects: Objects in the raw bucket with messages of this run.
         raw_messages: Messages in them.
         readings_parsed: Rows in the Parquet files.
         readings_rejected: Lines in the rejected files.
-        reasons: Of the rejected lines, how many for each.
+        reasons: Reasons of the rejected lines, with how many lines each.
         athena_rows: Rows that Athena counts.
         seconds: From start to answer.
     """
@@ -146,7 +146,7 @@ def run_demo(console: Console, progress: stack.Progress, *, keep: bool) -> Figur
 
 
 def _thing_names() -> list[str]:
-    # Of this run alone, so that the sums of a stack that stayed up agree too.
+    # Names of this run alone, so that the sums agree in a stack that stayed up, too.
     run_id = secrets.token_hex(2)
     sensors = [f"sensor-{run_id}-{number}" for number in range(1, _SENSORS + 1)]
     return [*sensors, f"gateway-{run_id}"]
@@ -261,7 +261,7 @@ class _Lake:
         return json.loads(raw_line)["topic"].split("/")[2] in self._things
 
     def has(self, thing_name: str) -> bool:
-        """Whether it is a thing of this run."""
+        """Whether the thing is one of this run."""
         return thing_name in self._things
 
 
@@ -347,7 +347,7 @@ def _show(console: Console, figures: Figures, sql: str, answer: Answer) -> None:
     )
     ways = " + ".join(f"{count} {kind}" for kind, count in figures.good.items() if count)
     hops.add_row("parser → parsed/", f"{figures.readings_parsed} rows of Parquet = {ways}")
-    hops.add_row("parser → rejected/", f"{figures.readings_rejected} readings set aside, because")
+    hops.add_row("parser → rejected/", f"{figures.readings_rejected} readings rejected, because")
     for reason, count in figures.reasons.most_common():
         hops.add_row("", f"  {count} x {reason}")
     hops.add_row("Athena", f"{figures.athena_rows} rows")

@@ -35,9 +35,9 @@ def synthesize() -> None:
     """Write the cloud assembly of environment ``local``. Needs no emulator.
 
     Raises:
-        LocalError: With the end of what the CDK said.
+        LocalError: It failed; the message has the end of the CDK's output.
     """
-    # The CDK would take what an interrupted run left there for complete.
+    # The CDK would use what an interrupted run left there as if it were complete.
     shutil.rmtree(_ASSEMBLY, ignore_errors=True)
     # cdk.json has the app: "python app.py", the first python of the PATH.
     _cdk(
@@ -58,7 +58,7 @@ def deploy() -> None:
     """Deploy what ``synthesize`` wrote.
 
     Raises:
-        LocalError: With the end of what the CDK said.
+        LocalError: It failed; the message has the end of the CDK's output.
     """
     _cdk(
         "deploy",

@@ -51,7 +51,7 @@ _START_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the emulator keeps for as long as its data.
+    """What the emulator keeps together with its data.
 
     Attributes:
         gateway_port: Of the AWS APIs.
@@ -213,7 +213,7 @@ def _folder(path: Path) -> str:
 
 
 def _wait(process: subprocess.Popen[bytes], endpoint_url: str) -> bool:
-    """Whether it came up, with all its ports; it is gone if not."""
+    """Whether it started, with all its ports; otherwise it has ended."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
@@ -236,8 +236,8 @@ def _wait(process: subprocess.Popen[bytes], endpoint_url: str) -> bool:
 def _wait_for_mqtt(port: int) -> None:
     """Connect until a TLS handshake succeeds.
 
-    The listener makes its certificate when the first client comes, and may leave that client
-    without an answer: this one rather than a device.
+    The listener makes its certificate when the first client connects, and may not answer that
+    client. So this client comes before any device.
     """
     context = ssl.create_default_context(cafile=str(_MQTT_CA))
     until = time.monotonic() + _START_SECONDS

@@ -125,7 +125,7 @@ def _strftime(pattern: str) -> str:
 
 
 class Delivery(threading.Thread):
-    """Carries one channel's records from its rule's buffer to the raw bucket, for ever."""
+    """Carries one channel's records from its rule's buffer to the raw bucket."""
 
     def __init__(self, channel: str) -> None:
         super().__init__(name=channel, daemon=True)
@@ -140,7 +140,7 @@ class Delivery(threading.Thread):
         self._role: tuple[str, float, S3Client] | None = None
 
     def run(self) -> NoReturn:
-        """Deliver what is due; survive whatever the APIs answer."""
+        """Deliver what is due; log errors of the APIs, and try again next time."""
         while True:
             try:
                 if not self._buffer.is_empty():
@@ -148,7 +148,7 @@ class Delivery(threading.Thread):
             except (BotoCoreError, ClientError) as error:
                 _LOG.warning("%s: %s; trying again", self.name, error)
                 time.sleep(_RETRY_SECONDS)
-            # Someone has changed the rule by hand, and may change it back.
+            # A person has changed the rule, and may change it back.
             except (LookupError, StopIteration) as error:
                 _LOG.warning("%s: not as it was deployed: %r; trying again", self.name, error)
                 time.sleep(_RETRY_SECONDS)

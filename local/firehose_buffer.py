@@ -110,7 +110,7 @@ class Buffer:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Let the emulator and the stand-in not use the open buffer at the same time."""
+        """Prevent the emulator and the stand-in from using the open buffer at the same time."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{self.rule_name}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

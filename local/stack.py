@@ -29,7 +29,7 @@ def up(progress: Progress, *, keep: bool = False) -> State:
 
     Args:
         progress: Called for each step.
-        keep: Leave it up for good, also if its starter would have taken it down.
+        keep: Leave it up until ``down``, even if its starter would have stopped it.
 
     Raises:
         LocalError: It cannot be synthesized (then nothing has changed) or deployed (a stack that
@@ -41,7 +41,7 @@ def up(progress: Progress, *, keep: bool = False) -> State:
 
 @contextlib.contextmanager
 def in_use(progress: Progress, *, keep: bool = False) -> Iterator[State]:
-    """Have the stack up for as long as the context lasts; its last user takes it down.
+    """Keep the stack up while the context lasts; its last user stops it.
 
     Raises:
         LocalError: As ``up``.
@@ -124,7 +124,7 @@ def _start(fingerprint: str, progress: Progress) -> State:
 
 @contextlib.contextmanager
 def _stopped_on_error() -> Iterator[None]:
-    """Stop what was started when the rest cannot be, also after Ctrl-C."""
+    """Stop what was started if the rest fails, also after Ctrl-C."""
     try:
         yield
     except BaseException:
@@ -182,7 +182,7 @@ def _deploy(progress: Progress) -> None:
 
 
 def _start_firehose() -> None:
-    """Start Firehose's stand-in anew, for the channels that there are now."""
+    """Restart Firehose's stand-in, for the channels that are deployed now."""
     state.stop_processes(role="firehose")
     state.spawn("firehose", [sys.executable, "-m", "local.firehose"])
 

@@ -64,7 +64,7 @@ class State:
         endpoint_url: Of every AWS API.
         mqtt_port: MQTT over mutual TLS, on localhost.
         deployed: Hash of what was deployed; a different one is deployed again.
-        keep: It stays up until it is told to go down; else it goes with its last user.
+        keep: It stays up until ``down``; otherwise its last user stops it.
     """
 
     endpoint_url: str
@@ -74,7 +74,7 @@ class State:
 
 
 def load() -> State | None:
-    """The stack that is up, or None if there is none, or not all of it."""
+    """The stack that is up; None if no stack, or only a part of one, is up."""
     try:
         state = State(**json.loads(_STATE.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -97,7 +97,7 @@ def deployed() -> str | None:
 
 
 def forget() -> None:
-    """From now on nothing is up; the data stays."""
+    """Forget the stack that was up; its data stays."""
     for path in (_STATE, MQTT, AWS_CONFIG):
         path.unlink(missing_ok=True)
 
@@ -170,7 +170,7 @@ def _marked() -> Iterator[tuple[psutil.Process, str]]:
 def stop_processes(role: str | None = None) -> bool:
     """Kill this folder's processes, or those of one role; return whether there were any.
 
-    Nothing is lost by it: what they have answered for is on disk.
+    Nothing is lost: what they have acknowledged is on disk.
     """
     ours = [process for process, its_role in _marked() if role in (None, its_role)]
     for process in ours:

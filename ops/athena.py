@@ -57,7 +57,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a query gave.
+    """The answer to a query.
 
     Attributes:
         columns: In the query's order, each with another name.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # the stubs are a development requirement
 
 
 def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Identity:
-    """Return the claim certificate on this machine, made if there is none.
+    """Return the claim certificate on this machine; make it if there is none.
 
     Raises:
         AwsError: The environment is not ready, refuses, or has revoked the certificate.
@@ -78,7 +78,7 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
 def revoke(
     environment: aws.AwsEnvironment, certificate_arns: list[str], report: Callable[[str], None]
 ) -> None:
-    """Revoke and delete the claim certificates, and what there is of one on this machine.
+    """Revoke and delete the claim certificates, and remove the one on this machine.
 
     Raises:
         AwsError: AWS IoT refuses.
@@ -89,7 +89,7 @@ def revoke(
         ownership.check_identity(environment, folder, device, names.CLAIM, None)
     iot = environment.session.client("iot")
     with aws.explained(environment.name):
-        # All of them before anything else: from here on nobody can register with these.
+        # Revoke all of them first: from here on nobody can register with them.
         for arn in certificate_arns:
             retirement.deactivate(iot, arn, "REVOKED", report)
         for arn in certificate_arns:
@@ -128,13 +128,15 @@ def _check_active(iot: "IoTClient", claim: Identity) -> None:
     statuses=(ExitStatus.IDENTITY, ExitStatus.CONFLICT, *cli.AWS_STATUSES),
 )
 @cli.environment_option()
-@click.option("--revoke", "revoking", is_flag=True, help="Revoke and delete all of them instead.")
+@click.option(
+    "--revoke", "revoking", is_flag=True, help="Revoke and delete all claim certificates of ENV."
+)
 @click.option("--yes", is_flag=True, help="Do not ask before revoking; for scripts.")
 def main(environment: str, *, revoking: bool, yes: bool) -> None:
-    """Make the claim certificate, with which devices register by themselves, and print its folder.
+    """Make the claim certificate, with which devices register themselves, and print its folder.
 
-    There may be one on each machine that runs this. It can register devices under names that none
-    has, and do nothing else.
+    Each machine that runs this has its own. A claim certificate can only register devices, under
+    names that no device has.
     """
     opened = aws.session_for(environment)
     if not revoking:

@@ -111,7 +111,7 @@ def entries(environment: aws.AwsEnvironment) -> list[Entry]:
             if arn not in carriers:
                 foreign = f"has no policy of environment {environment.name}"
                 entry = replace(entry, warnings=(*entry.warnings, foreign))
-            # What is indexed is the thing's own connection.
+            # The index knows only the thing's own connection.
             last_of_it = last if customer is None else None
             made.append(replace(entry, last_connection=last_of_it, customer=customer))
     for arn in arns:
@@ -132,7 +132,7 @@ def _certificates(iot: "IoTClient", thing: str) -> list[str]:
 
 
 def _describe(iot: "IoTClient", arn: str) -> tuple[dict[str, Any], list[str]]:
-    """The certificate's description, empty if it is gone by now, and its things."""
+    """The certificate's description, empty if it was deleted meanwhile, and its things."""
     try:
         answer = iot.describe_certificate(certificateId=arn.rpartition("/")[2])
         things = list(aws.listed(iot, "list_principal_things", "things", principal=arn))

@@ -25,9 +25,9 @@ class NamedQuery:
     """A query that has a name.
 
     Attributes:
-        about: What it tells, for ``--list``.
+        about: What it shows, for ``--list``.
         build: Makes its SQL, for a contract, from what has arrived since a UTC day.
-        finish: Makes of Athena's answer what is shown: in a table if its second argument is true.
+        finish: Turns Athena's answer into what is shown; its second argument is true for a table.
     """
 
     about: str
@@ -91,7 +91,7 @@ def _rejected(contract: Contract, since: date) -> str:
 
 
 def _with_payloads(answer: Answer, in_table: bool) -> Answer:
-    """Add what the raw lines tell. A table shows only the beginning of a payload."""
+    """Add what the raw lines say. A table shows only the beginning of a payload."""
     columns = (
         Column("thing_name", "varchar"),
         Column("received_at", "timestamp"),
@@ -137,7 +137,7 @@ NAMED = {
         finish=_with_payloads,
     ),
     "reasons": NamedQuery(
-        "why readings were rejected since yesterday, the commonest reason first", _reasons
+        "why readings were rejected since yesterday, most frequent first", _reasons
     ),
     "duplicates": NamedQuery("readings that arrived more than once since yesterday", _duplicates),
 }

@@ -1,11 +1,12 @@
-"""Parse raw batch files on disk, with the very code that the Lambda function runs.
+"""Parse raw batch files on disk, with the same code that the Lambda function runs.
 
-For each FILE (gzip or plain NDJSON, as in the raw bucket) this writes to DIR what there is of
-STEM.parquet and STEM.rejected.ndjson.gz, and removes the one that an earlier run left and this
-one does not write. STEM is the file's name without .ndjson.gz, .ndjson or .gz. Rows and rejected
-lines name FILE, as given, as their raw_key. An output appears under its name only when complete.
+FILE is gzip or plain NDJSON, as in the raw bucket. For each FILE this writes STEM.parquet to DIR
+if there are rows, and STEM.rejected.ndjson.gz if readings were rejected. STEM is the file's name
+without .ndjson.gz, .ndjson or .gz. An output of an earlier run that this run does not write is
+removed. Rows and rejected lines name FILE, as given, as their raw_key. An output appears under its
+name only when it is complete.
 
-A FILE that cannot be read to its end is an error; the others are parsed all the same.
+A FILE that cannot be read to its end is an error; the others are still parsed.
 """
 
 import gzip
@@ -29,7 +30,7 @@ from telemetry_parser.batch import Parser, Result
 from telemetry_parser.limits import ObjectError
 
 _SUFFIXES = (".ndjson.gz", ".ndjson", ".gz")
-# A device can cause any number of different paths; only so many are told apart.
+# A device can cause any number of different paths; only this many are counted apart.
 _MOST_REASONS = 1000
 _MOST_SHOWN = 20
 
@@ -69,7 +70,7 @@ def parse_file(parser: Parser, path: Path, folder: Path) -> Result:
 
 
 def stem(path: Path) -> str:
-    """The name of ``path`` without what says that it is a batch."""
+    """The name of ``path`` without the suffixes of a batch."""
     for suffix in _SUFFIXES:
         if path.name.endswith(suffix) and path.name != suffix:
             return path.name.removesuffix(suffix)
@@ -192,7 +193,7 @@ def _reasons_table(reasons: Counter[Reason]) -> Table:
     metavar="DIR",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the outputs; made if it is not there.",
+    help="Folder for the outputs; created if it is missing.",
 )
 @cli.format_option("table", "json")
 def main(*, files: tuple[Path, ...], contract_name: str, folder: Path, output_format: str) -> None:

@@ -2,7 +2,7 @@
 
 Queries run in the environment's workgroup, which limits how much one query may scan. There are two
 tables per channel, such as telemetry and telemetry_rejected. Both are partitioned by dt and hour of
-arrival, UTC: name them in WHERE, and Athena reads, and charges, only those objects.
+arrival, UTC: name them in WHERE, so that Athena reads, and charges for, only those objects.
 
 A statement that may change something, such as DROP TABLE, CREATE TABLE AS or UNLOAD, runs only
 with --allow-write.

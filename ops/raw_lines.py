@@ -1,4 +1,4 @@
-"""Read the raw line that a rejected line holds: who sent what, and when it arrived.
+"""Read the raw line in a rejected line: who sent what, and when it arrived.
 
 The parser rejected it, so anything may be in it.
 """
@@ -69,7 +69,7 @@ def _payload(line: str) -> bytes:
 
 
 def _gunzip(payload: bytes) -> bytes:
-    """The content, as far as it is whole; the payload itself if there is none."""
+    """The content, as far as it can be decoded; the payload itself if nothing can."""
     try:
         return zlib.decompressobj(31).decompress(payload, _MOST_BYTES) or payload
     except zlib.error:

@@ -70,7 +70,7 @@ def revoke(
     for arn, owner in holder.foreign.items():
         report(f"certificate {_id(arn)}: left alone; it belongs to environment {owner}")
     with aws.explained(environment.name):
-        # All of them before anything else: from here on nobody can connect with these.
+        # Revoke all of them first: from here on nobody can connect with them.
         for arn in holder.certificates:
             retirement.deactivate(iot, arn, "REVOKED", report)
         clients = [names.client_id(thing_name, policy.customer) for policy in holder.policies]
@@ -83,7 +83,7 @@ def revoke(
             return
         _discard_here(environment, clients, holder.certificates, report)
         for arn in holder.certificates:
-            # Once detached it could not be found again, were this run to end there.
+            # If this run ended after the detaching, the next one could not find it otherwise.
             _note_retiring(iot, thing_name, _id(arn))
             retirement.retire(iot, arn, report)
         for policy in holder.policies:
@@ -135,7 +135,7 @@ def _discard_here(
     missing = set(map(_id, certificate_arns))
     for client in clients:
         folder = identity.folder_of(environment.name, client, environment.root)
-        with contextlib.suppress(IdentityError):  # there is none, or not a whole one
+        with contextlib.suppress(IdentityError):  # missing or incomplete
             certificate_id = identity.read_device(folder).certificate_id
             if certificate_id not in missing:
                 continue
@@ -151,7 +151,7 @@ def _discard_here(
 
 
 def _note_retiring(iot: "IoTClient", thing_name: str, certificate_id: str) -> None:
-    """Have the thing remember which certificate is being detached; empty means none."""
+    """Note in the thing which certificate is being detached; empty means none."""
     attributes = {holdings.RETIRING: certificate_id}
     iot.update_thing(
         thingName=thing_name, attributePayload={"attributes": attributes, "merge": True}

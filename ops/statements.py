@@ -1,11 +1,11 @@
 """Tell a statement that only reads from one that changes something.
 
-This guards against slips of the keyboard; what the credentials permit is what counts.
+This guards against typing mistakes; only the credentials' permissions give security.
 
 A SQL parser was considered (sqlglot, with its Athena dialect): it returns SHOW, EXPLAIN, EXPLAIN
-ANALYZE INSERT, UNLOAD and OPTIMIZE alike as an opaque "Command", so the words would have to be
-looked at all the same. Only statements whose verb is known to read pass, so a statement that
-nobody thought of is refused.
+ANALYZE INSERT, UNLOAD and OPTIMIZE alike as an opaque "Command", so the words would
+still have to be examined. Only statements whose verb is known to read pass; an unknown statement is
+refused.
 """
 
 import re
@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 def write_in(sql: str) -> str | None:
     """The verb with which ``sql`` may change something; None if it only reads.
 
-    Athena runs one statement per query. More than one is no read either, whatever they do.
+    Athena runs one statement per query. Several statements are never a read.
     """
     statements = list(_statements(sql))
     if len(statements) != 1:

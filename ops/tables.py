@@ -15,7 +15,7 @@ _UNLIMITED = 1_000_000
 _GAP = 3  # between two columns of a table
 _NARROW, _LEAST = 26, 16  # a wider column than the first may be folded, to the second at least
 
-# Certificate ids, trace ids and the like: nobody compares more than their beginning by eye.
+# Certificate ids, trace ids and the like: their beginning is enough to compare them by eye.
 _ID = re.compile(r"(?i)[0-9a-f]{32,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ID_SHOWN = 8
 

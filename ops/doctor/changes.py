@@ -24,7 +24,7 @@ class Changes:
         """Run the checks again.
 
         Raises:
-            Failed: By the first check that found something else than before.
+            Failed: A check found something that it did not find before.
         """
         for check, before in self._before.items():
             failure = self._failure(check)

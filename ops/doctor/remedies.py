@@ -17,19 +17,19 @@ def ours(context: Context, module: str) -> str:
 
 
 def provision(context: Context) -> str:
-    """What fixes an identity."""
+    """The command that repairs an identity."""
     return ours(context, "device.provision")
 
 
 def deploy(context: Context) -> str:
-    """What fixes what is deployed. A local stack whose parts were changed is made anew."""
+    """The command that repairs the deployment. A local stack is stopped and deployed again."""
     if context.environment_name == aws.LOCAL:
         return "run python -m local down && python -m local up --detach"
     return f"run {aws.deploy_command(context.environment_name)}"
 
 
 def fix_policy(context: Context) -> str:
-    """What fixes the identity's policy: the stack's, or the customer's."""
+    """The command that repairs the identity's policy: the stack's, or the customer's."""
     return deploy(context) if context.customer is None else provision(context)
 
 

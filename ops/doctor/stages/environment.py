@@ -55,7 +55,7 @@ def owner(context: Context) -> str:
     if found != expected:
         raise Failed(
             f"the identity is of {found if account_ else arn}, the environment of {expected}",
-            f"use the identity's account, or move {context.folder} away and provision anew",
+            f"use the identity's account, or move {context.folder} away and provision again",
         )
     return "the identity is of this account"
 

@@ -1,4 +1,4 @@
-"""The readings that did not fit the contract."""
+"""Readings that did not fit the contract."""
 
 from collections import Counter
 from datetime import datetime
