@@ -9,7 +9,7 @@ contestants:
 - ``baseline``: what one would write without it, ``json.loads`` per line into a pandas DataFrame,
   to gzip CSV.
 - ``polars``, ``duckdb``: to Parquet as well, but from readings that were taken out of their
-  envelopes beforehand, one a line; so their figures flatter them.
+  envelopes beforehand, one per line; so their figures flatter them.
 - ``floor``: gunzip and tokenise only, and write ready-made columns as Parquet.
 """
 
@@ -418,7 +418,7 @@ def show(report: dict[str, Any]) -> None:
 
 
 @click.command(help=__doc__)
-@click.option("--singles", default=100_000, show_default=True, help="Readings, one a message.")
+@click.option("--singles", default=100_000, show_default=True, help="Readings, one per message.")
 @click.option("--packed", default=200_000, show_default=True, help="Readings, packed.")
 @click.option("--repetitions", default=3, show_default=True, help="Of each measurement.")
 @click.option("--measure", "measured", nargs=3, hidden=True, help="Contestant, batch, folder.")

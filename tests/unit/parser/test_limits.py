@@ -1,4 +1,4 @@
-"""Every bound: what is above it is set aside or refused, and the reason names the setting."""
+"""Every bound: what exceeds it is rejected or refused, and the reason names the setting."""
 
 import gzip
 import json
