@@ -15,8 +15,9 @@ from device.errors import ConnectionDropped, ConnectionFailed, DeviceError, Unre
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 
-# A broker that ends the connection this often in a row, without a reason, refuses the device. While
-# messages are sent, the limit is higher, since several of them may make the broker disconnect.
+# A broker that ends the connection this often in a row, without a reason, refuses the device. For a
+# device that was connected the limit is higher: several messages, or a fault of the broker, may be
+# the cause.
 _MOST_DROPS = 3
 _MOST_DROPS_OVER_MESSAGES = 12
 
