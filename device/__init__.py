@@ -2,11 +2,14 @@
 
 Each command is a module:
 
-- ``device.publish`` publishes readings. It needs an identity and nothing else.
-- ``device.provision`` gives a device its identity. It needs AWS credentials or, with ``--claim``, a
-  certificate that ``ops.claim`` makes.
-- ``device.rotate`` replaces an identity's key and certificate. It needs AWS credentials.
-- ``device.simulate`` publishes as many simulated devices at once, and provisions missing ones.
+- ``python -m device.publish`` publishes readings. It needs an identity and no AWS credentials.
+- ``device.simulate`` publishes simulated readings from many devices.
+- ``device.provision`` gives a device its identity. With ``--claim`` the device registers itself,
+  with a certificate that ``ops.claim`` makes and without AWS credentials.
+- ``device.rotate`` replaces key and certificate.
+
+``ops`` has the operator's commands: ``ops.list`` lists things and certificates, ``ops.revoke``
+takes certificates out of use, and ``ops.doctor`` finds out why a message does not appear.
 
 A program publishes with ``device.open``::
 
@@ -20,10 +23,10 @@ for a customer of the thing, that every MQTT client can use:
 
 - ``private.key``: the key, PEM (PKCS #8, EC P-256); readable by its owner alone
 - ``certificate.pem``: the client certificate, PEM
-- ``ca.pem``: the CA that the broker's certificate must be signed by, PEM
+- ``ca.pem``: the CA certificates that verify the broker, PEM
 - ``device.json``: ``endpoint``, ``port``, ``environment``, ``thing_name`` (also the MQTT client
-  id), ``certificate_id`` and ``certificate_arn``; for a customer also ``customer``; its client
-  id is ``{thing_name}.{customer}``
+  id), ``certificate_id`` and ``certificate_arn``. The file of a customer also has ``customer``,
+  and its client id is ``{thing_name}.{customer}``
 
 So, with Eclipse paho-mqtt::
 
@@ -76,42 +79,44 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     max_spool_bytes: int = 256 * 1024 * 1024,
     when_full: Literal["refuse", "drop_oldest"] = "refuse",
 ) -> "Sink":
-    """Open a sink, which stores a device's readings on disk and sends them in the background.
+    """Open a sink for a device's readings, which sends them in the background.
 
     A reading that was put is on disk, in ``spool/`` beside the identity, until the broker has
-    acknowledged it: it survives ``kill -9``, power failures and outages, and the next run sends
-    what is left. It arrives at least once; repeated arrivals have the same ``reading_id``.
+    acknowledged it. It survives ``kill -9``, power failures and outages; if this run does not send
+    it, the next one does. It arrives at least once. A reading that arrives more than once has the
+    same ``reading_id`` each time.
 
     A message that the broker refuses, or that repeatedly makes it disconnect, stays on disk for a
     week and is sent again now and then, after all others.
 
-    This returns at once and connects in the background, again after every loss. Close the sink, or
-    use it as a context manager: this sends everything and waits for the answers.
+    This function returns at once. The sink connects in the background, and reconnects when the
+    connection is lost. Close the sink, or use it as a context manager: that sends everything and
+    waits for the answers.
 
     Args:
-        identity: What ``device.identity.load`` returns, or the identity's folder.
-        channel: Contract of the readings.
-        topic: Where to publish; by default the channel's topic, through Basic Ingest.
+        identity: The identity that ``device.identity.load`` returns, or its folder.
+        channel: Contract (channel) of the readings.
+        topic: Topic to publish to; by default the channel's topic, through Basic Ingest.
         check: Check in ``put`` that a reading fits the contract. A field that the contract does not
             have is allowed; the logger ``device`` warns of it once, and
             ``unknown_fields`` of the sink counts it.
-        pack: Put several readings into a message, up to a metering unit of 5 KB; otherwise send
-            each by itself.
+        pack: Put several readings into a message, up to a metering unit of 5 KB. Otherwise send
+            one reading per message.
         max_linger_seconds: How long a reading may wait for others to fill its message.
-        max_spool_bytes: How much of the disk the spool may use, at least 256 KiB. A quarter of
-            it, at most 1 MiB, is held in reserve, so that a spool on a full disk can be emptied.
-        when_full: ``"refuse"`` raises ``SpoolFull`` for a new reading. ``"drop_oldest"`` removes
-            the oldest message that is not in flight, and ``totals().dropped`` counts it.
+        max_spool_bytes: Size limit of the spool in bytes, at least 256 KiB. A quarter of it, at
+            most 1 MiB, is held in reserve, so that a spool on a full disk can be emptied.
+        when_full: What happens when the spool is full. ``"refuse"`` raises ``SpoolFull`` for the
+            new reading. ``"drop_oldest"`` drops the oldest message that is not being sent;
+            ``totals().dropped`` counts its readings.
 
     Raises:
         IdentityError: The identity is missing or broken.
         SpoolError: The spool is damaged, of a newer version, in use by another process, or its
             folder cannot be written to.
         ContractError: There is no such channel.
-        ValueError: The topic cannot be published to, or ``max_linger_seconds`` is negative or not
-            a number.
+        ValueError: The topic cannot be published to, or ``max_linger_seconds`` is not a duration.
     """
-    # Imported here, so that ``import device`` is quick.
+    # Imported here to keep ``import device`` fast.
     import contracts  # noqa: PLC0415
     from device.delivery import mqtt, sink  # noqa: PLC0415
     from device.delivery.spool import Spool  # noqa: PLC0415

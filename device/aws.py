@@ -1,4 +1,4 @@
-"""The AWS side of one environment: its session, its stack and its broker.
+"""Access to one environment in AWS: its session, its stack and its broker.
 
 Importing it needs boto3, and using it needs AWS credentials; publishing needs neither.
 """
@@ -55,7 +55,7 @@ _CREDENTIAL_CODES = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
-# AWS uses the same codes for a clock that is off; only the message tells the difference.
+# AWS uses the same codes when the clock is off; only the message tells the two cases apart.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 _CLOCK_CODES = {"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"}
 _CLOCK_MESSAGES = ("Signature expired", "Signature not yet current")
@@ -82,13 +82,13 @@ _READY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Broker:
-    """Where the environment's devices connect.
+class BrokerAddress:
+    """The address at which the environment's devices connect.
 
     Attributes:
-        host: Of the MQTT endpoint.
-        port: MQTT over mutual TLS.
-        ca_pem: The CA that the broker's certificate must be signed by.
+        host: Host name of the MQTT endpoint.
+        port: Port for MQTT over mutual TLS.
+        ca_pem: The CA certificates that verify the broker, PEM.
     """
 
     host: str
@@ -98,14 +98,14 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class AwsEnvironment:
-    """One environment, whose account has been compared with the configured one.
+    """One environment, whose account was compared with the one in ``cdk.json``.
 
     Attributes:
-        name: As in ``cdk.json``.
-        session: Makes clients: ``session.client("iot")`` reaches the right account, region and,
-            for ``local``, the emulator, regardless of the process's environment variables.
-        account: The twelve digits that the credentials belong to.
-        region: Where the stack is.
+        name: The environment's name in ``cdk.json``.
+        session: Makes clients for the environment's account and region. For ``local`` they reach
+            the emulator; no environment variable can change that.
+        account: The account of the credentials, 12 digits.
+        region: The region of the stack.
         root: The project's folder.
     """
 
@@ -119,7 +119,7 @@ class AwsEnvironment:
         """Check that the environment is deployed.
 
         Raises:
-            AwsError: Its stack is missing or unusable, or could not be looked up.
+            AwsError: The stack is missing or unusable, or could not be looked up.
         """
         stack_name = names.stack_name(self.name)
         with explained(self.name):
@@ -139,27 +139,27 @@ class AwsEnvironment:
                 remedy=f"run {deploy_command(self.name)}",
             )
 
-    def broker(self) -> Broker:
-        """Return where devices connect.
+    def broker(self) -> BrokerAddress:
+        """Return the address at which devices connect.
 
         Raises:
             AwsError: The endpoint could not be looked up.
         """
         if self.name == LOCAL:
-            return Broker(*local_stack.broker(self.root))
+            return BrokerAddress(*local_stack.broker(self.root))
         with explained(self.name):
             answer = self.session.client("iot").describe_endpoint(endpointType="iot:Data-ATS")
-        return Broker(answer["endpointAddress"], 8883, _AMAZON_ROOT_CA.read_bytes())
+        return BrokerAddress(answer["endpointAddress"], 8883, _AMAZON_ROOT_CA.read_bytes())
 
 
 def listed(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
-    """Yield every entry of an operation that answers in pages, such as ``list_policies``.
+    """Yield every entry of a paginated operation, such as ``list_policies``.
 
     Args:
-        client: A client of boto3.
+        client: A boto3 client.
         operation: The operation's name in boto3.
-        key: Where a page has its entries.
-        arguments: Of the operation.
+        key: The key of the entries in a page.
+        arguments: Arguments of the operation.
     """
     for page in client.get_paginator(operation).paginate(**arguments):
         yield from page[key]
@@ -167,10 +167,10 @@ def listed(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[
 
 @contextmanager
 def part_of_stack(iot: "IoTClient", environment: str, kind: str, name: str) -> Iterator[None]:
-    """Use something in AWS IoT that the stack of ``environment`` makes.
+    """Use a resource of AWS IoT that the stack of ``environment`` makes.
 
     Raises:
-        AwsError: It does not exist.
+        AwsError: The resource does not exist.
     """
     try:
         yield
@@ -183,16 +183,16 @@ def part_of_stack(iot: "IoTClient", environment: str, kind: str, name: str) -> I
 
 
 def deploy_command(environment: str) -> str:
-    """What a person runs to deploy ``environment``."""
+    """The command that deploys ``environment``."""
     return "python -m local up" if environment == LOCAL else f"cdk deploy -c env={environment}"
 
 
 def session_for(environment: str, root: Path = PROJECT_ROOT) -> AwsEnvironment:
-    """Open ``environment``, whose account and region ``cdk.json`` may fix.
+    """Open ``environment``. ``cdk.json`` may name its account and region.
 
     Raises:
-        AwsError: It is unknown, its emulator is not running, the credentials are missing or
-            refused, or they belong to another account than the configured one.
+        AwsError: The environment is unknown, its emulator is not running, the credentials are
+            missing or refused, or they belong to another account than the configured one.
     """
     settings = environments.settings_of(environment, root)
     with explained(environment):
@@ -203,16 +203,16 @@ def session_for(environment: str, root: Path = PROJECT_ROOT) -> AwsEnvironment:
         raise AwsError(
             f"expected credentials of account {expected} for {environment}, got account {account}",
             ExitStatus.ENVIRONMENT,
-            remedy="set AWS_PROFILE to a profile of the right one",
+            remedy=f"set AWS_PROFILE to a profile of account {expected}",
         )
     return AwsEnvironment(environment, session, account, session.region_name, root)
 
 
 def time_of(environment: str, root: Path = PROJECT_ROOT) -> datetime | None:
-    """Return the time of AWS's clock; None if the endpoint does not tell. Needs no credentials.
+    """Return the time by AWS's clock; None if its answer has no date. Needs no credentials.
 
-    AWS rejects signed requests when the clock is off, so the request is not signed; the rejection
-    tells the time.
+    AWS refuses requests that were signed by a clock that is off. So this request is not signed;
+    AWS's refusal contains the time.
 
     Raises:
         AwsError: The environment is unknown, or AWS is out of reach.
@@ -257,7 +257,7 @@ def _botocore_session() -> botocore.session.Session:
 
 @contextmanager
 def explained(environment: str) -> Iterator[None]:
-    """Turn what botocore raises into one line that says what to do.
+    """Turn an error of botocore into one line that says what to do.
 
     Raises:
         AwsError: In place of any of botocore's exceptions.
@@ -300,7 +300,7 @@ def _explained_answer(environment: str, error: exceptions.ClientError) -> AwsErr
         return AwsError(
             f"the AWS credentials do not permit {error.operation_name}: {_line(message)}",
             ExitStatus.FORBIDDEN,
-            remedy="run it with credentials that do, or have the permission granted",
+            remedy="use credentials that permit it, or have the permission granted",
         )
     return AwsError(f"{error.operation_name} in {environment}: {code}: {_line(message)}")
 

@@ -1,4 +1,4 @@
-"""What every command does the same way: options, help, output, errors and progress."""
+"""What all commands share: options, help, output, errors and progress."""
 
 import errno
 import io
@@ -27,7 +27,7 @@ HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 _ANY_COMMAND = (ExitStatus.OK, ExitStatus.USAGE, ExitStatus.FILE, ExitStatus.INTERRUPTED)
 
-# How a command that calls AWS can fail, for its ``statuses``.
+# The exit statuses of a command that calls AWS.
 AWS_STATUSES = (
     *(ExitStatus.UNREACHABLE, ExitStatus.CREDENTIALS, ExitStatus.FORBIDDEN),
     *(ExitStatus.NO_STACK, ExitStatus.ENVIRONMENT, ExitStatus.SERVICE),
@@ -37,7 +37,7 @@ _PLAIN_INTERVAL_SECONDS = 10.0
 
 
 class _Program:
-    """What a command and a group of commands share when they run as a program."""
+    """What commands and groups of commands share when they run as a program."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run as a program, on streams that survive a closed pipe."""
@@ -64,7 +64,7 @@ class Command(_Program, click.Command):
 
     Args:
         examples: Command lines, printed at the end of the help text.
-        statuses: The exit statuses that the command can end with, beside 0, 2, 22 and 130.
+        statuses: The exit statuses that the command can end with, in addition to 0, 2, 22 and 130.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Command(_Program, click.Command):
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.status)
         except OSError as error:
-            # Writing to an open file names no file.
+            # An error of writing to an open file has no file name.
             if error.filename is None and error.errno not in _DISK_ERRORS:
                 raise
             what = "use" if error.filename else "write"
@@ -115,7 +115,7 @@ class Group(_Program, click.Group):
 
 
 class _ClosedPipeIsIgnored(io.RawIOBase):
-    """Bytes for a file descriptor; once its reader is gone they are dropped.
+    """A stream to a file descriptor that drops its bytes when the reader is gone.
 
     ``command | head -1`` must not stop a command half-way.
     """
@@ -143,11 +143,11 @@ class _ClosedPipeIsIgnored(io.RawIOBase):
 
 
 def _unbreakable(stream: TextIO) -> TextIO:
-    """The same stream, which ignores a closed pipe and escapes what its encoding lacks."""
+    """Wrap ``stream``: ignore a closed pipe, and escape characters that its encoding lacks."""
     try:
         descriptor = stream.fileno()
         stream.flush()
-    except (OSError, ValueError):  # a test's, in memory
+    except (OSError, ValueError):  # a stream in memory, as in tests
         return stream
     return io.TextIOWrapper(
         io.BufferedWriter(_ClosedPipeIsIgnored(descriptor)),
@@ -172,7 +172,7 @@ def environment_option(*, required: bool = True) -> Callable[[Any], Any]:
 def _environment(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
-    """Accept only an environment of cdk.json, if this machine has that file."""
+    """Check that the environment exists, if this machine has a cdk.json."""
     known = environments.known()
     if value is None or not known or value in known:
         return value
@@ -191,7 +191,7 @@ class _NoEnvironment(click.ClickException):
         click.echo(f"error: {self.message}", file=file, err=file is None)
 
 
-def channel_option(text: str = "Contract of the readings.") -> Callable[[Any], Any]:
+def channel_option(text: str = "Contract (channel) of the readings.") -> Callable[[Any], Any]:
     """The option ``--channel CHANNEL``, by default telemetry."""
     return click.option(
         "--channel",
@@ -217,7 +217,7 @@ def format_option(*formats: str, text: str = "Format of stdout.") -> Callable[[A
 def thing_name(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
-    """Accept only a name that AWS IoT accepts for a thing; a click callback."""
+    """Check that AWS IoT accepts the thing's name; a click callback."""
     try:
         return value if value is None else names.check_thing_name(value)
     except ValueError as error:
@@ -225,12 +225,12 @@ def thing_name(
 
 
 def customer_option(text: str) -> Callable[[Any], Any]:
-    """The option ``--customer NAME``; hand its value to ``check_customer``."""
+    """The option ``--customer NAME``; pass its value to ``check_customer``."""
     return click.option("--customer", metavar="NAME", help=text)
 
 
 def check_customer(environment: str, thing_name: str, customer: str | None) -> None:
-    """Check that the customer's topic, client id and policy have names that AWS IoT accepts.
+    """Check that AWS IoT accepts the names of the customer's topic, client id and policy.
 
     Raises:
         click.UsageError: One of them is too long or has a character that is not allowed.
@@ -243,12 +243,12 @@ def check_customer(environment: str, thing_name: str, customer: str | None) -> N
 
 
 def say(line: str) -> None:
-    """Tell a person what was done, on stderr."""
+    """Print a line for people on stderr."""
     click.echo(line, err=True)
 
 
 def echo_json(value: object) -> None:
-    """Print one JSON document on one line, which is valid in any encoding of stdout."""
+    """Print one JSON document on one line, in characters that stdout can encode."""
     is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     click.echo(json_line(value, ascii_only=not is_utf8))
 
@@ -273,10 +273,10 @@ def utc(moment: datetime) -> str:
 
 
 class Progress:
-    """Shows how far a command has come; a context manager.
+    """Shows the progress of a command on stderr; a context manager.
 
     Args:
-        total: How many steps there will be; None if that is not known.
+        total: Number of steps; None if it is not known.
     """
 
     def __init__(self, total: int | None) -> None:
@@ -309,7 +309,7 @@ class Progress:
             self._bar.stop()
 
     def show(self, done: int, text: str) -> None:
-        """Show that ``done`` steps are done; ``text`` says it in words."""
+        """Show that ``done`` steps are done; ``text`` describes the progress."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, description=text)
         elif time.monotonic() >= self._next_line:
@@ -321,4 +321,4 @@ class Progress:
         if self._bar is not None:
             self._console.print(line, soft_wrap=True)
         else:
-            print(line, file=sys.stderr, flush=True)  # to wherever stderr is now
+            print(line, file=sys.stderr, flush=True)  # the stderr of this moment

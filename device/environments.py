@@ -9,7 +9,7 @@ from device.identity import PROJECT_ROOT
 
 
 def known(root: Path = PROJECT_ROOT) -> list[str]:
-    """The names of all environments; none on a device, which has no such file."""
+    """The names of all environments; an empty list on a device, which has no cdk.json."""
     try:
         return sorted(_read(root))
     except AwsError:
@@ -20,7 +20,7 @@ def settings_of(environment: str, root: Path = PROJECT_ROOT) -> dict[str, Any]:
     """The block of ``environment``.
 
     Raises:
-        AwsError: There is no such block, or no such file.
+        AwsError: ``cdk.json`` or its block is missing.
     """
     blocks = _read(root)
     if environment not in blocks:

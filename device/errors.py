@@ -1,14 +1,14 @@
-"""How the commands fail: one line for a person, one exit status for a program.
+"""The errors of the commands: one line for people, one exit status for programs.
 
-DeviceError                 what a person can fix; carries an ExitStatus
+DeviceError                 an error that a person can fix; has an ExitStatus
 ├── IdentityError           the identity's folder is missing or broken
-├── ConnectionFailed        no MQTT connection, or it is lost for good
-│   ├── ConnectionRefused   the broker answered, and said no
-│   │   └── ConnectionDropped   it ended the connection: it refuses the device or a message
+├── ConnectionFailed        there is no MQTT connection, or it cannot be restored
+│   ├── ConnectionRefused   the broker refused the connection
+│   │   └── ConnectionDropped   the broker ended the connection
 │   └── Unreachable         no broker answered
-├── RequestFailed           the broker accepted a request, and the service did not do it
-├── SpoolError              the spool on disk is damaged, foreign or in use
-│   ├── SpoolInUse          another process of the same device has it
+├── RequestFailed           AWS IoT refused a request over MQTT, or did not answer it
+├── SpoolError              the spool on disk is damaged, not a spool, or in use
+│   ├── SpoolInUse          another process of the same device has it open
 │   └── SpoolFull           there is no room for another reading
 └── AwsError                an AWS API could not be used
 """
@@ -18,13 +18,13 @@ from typing import Self
 
 
 class ExitStatus(IntEnum):
-    """The exit status of every command; 1 is left to Python, for a defect of ours.
+    """The exit status of every command. Python itself uses 1, for an unhandled exception.
 
-    Where several apply, the one later in this order of gravity counts: ``INVALID``,
-    ``REFUSED``, ``UNKNOWN``, then the one that ended the command early.
+    If several apply, the gravest counts. From light to grave the order is ``INVALID``,
+    ``REFUSED``, ``UNKNOWN``, and then the status that ended the command early.
 
     Attributes:
-        meaning: For help texts.
+        meaning: The meaning, for help texts.
     """
 
     meaning: str
@@ -62,11 +62,11 @@ class ExitStatus(IntEnum):
 
 
 class DeviceError(Exception):
-    """What went wrong and what to do; the command ends with ``status``.
+    """An error that a person can fix; the command ends with ``status``.
 
     Attributes:
         message: What was expected and what was found.
-        remedy: The command or sentence that fixes it; None if there is none to name.
+        remedy: The command or sentence that fixes it; None if there is none.
     """
 
     status = ExitStatus.SERVICE
@@ -88,17 +88,17 @@ class IdentityError(DeviceError):
 
 
 class ConnectionFailed(DeviceError):  # noqa: N818  # reads as what happened
-    """There is no MQTT connection, or it is lost for good."""
+    """There is no MQTT connection, or it cannot be restored."""
 
     status = ExitStatus.CONNECTION_REFUSED
 
 
 class ConnectionRefused(ConnectionFailed):
-    """The broker answered, and said no."""
+    """The broker refused the connection."""
 
 
 class ConnectionDropped(ConnectionRefused):
-    """The broker ended the connection: it refuses this device or a message in flight.
+    """The broker ended the connection. It may refuse this device or a message in flight.
 
     The broker may give no reason.
     """
@@ -111,10 +111,10 @@ class Unreachable(ConnectionFailed):
 
 
 class RequestFailed(DeviceError):  # noqa: N818  # reads as what happened
-    """A service of AWS IoT did not do what it was asked over MQTT, or did not answer.
+    """AWS IoT refused a request over MQTT, or did not answer it.
 
     Attributes:
-        code: The service's own code of the error; None if it gave none.
+        code: The error code of AWS IoT; None if it gave none.
     """
 
     status = ExitStatus.REFUSED
@@ -132,7 +132,7 @@ class SpoolInUse(SpoolError):  # noqa: N818  # reads as what happened
 
 
 class SpoolFull(SpoolError):  # noqa: N818  # reads as what happened
-    """There is no room for another reading, which was not taken."""
+    """There is no room for the new reading; it was not stored."""
 
 
 class AwsError(DeviceError):

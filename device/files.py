@@ -1,4 +1,4 @@
-"""Files that only their owner may read, whole or not at all, and safe from a second run."""
+"""Write files that only their owner may read, atomically, and in one run at a time."""
 
 import contextlib
 import fcntl
@@ -12,12 +12,12 @@ from device.errors import ExitStatus, IdentityError
 
 @contextmanager
 def working_in(folder: Path, root: Path) -> Iterator[None]:
-    """Make ``folder`` if it is missing, and keep a second run out of it.
+    """Make ``folder`` if it is missing, and lock it against a second run.
 
     The lock ends with the process. A folder that is empty afterwards is removed.
 
     Raises:
-        IdentityError: Another run is at work, or the disk is full or read-only.
+        IdentityError: Another run has the lock, or a file operation inside the context fails.
     """
     with _explained(folder):
         make_folder(folder, root)
@@ -38,12 +38,12 @@ def _lock(descriptor: int, folder: Path) -> None:
         raise IdentityError(
             f"another device command is at work in {folder}",
             ExitStatus.CONFLICT,
-            remedy="run this when it has ended",
+            remedy="run this again when it has ended",
         ) from None
 
 
 def make_folder(folder: Path, root: Path) -> None:
-    """Make ``folder`` and its parents below ``root``, for their owner alone (0700)."""
+    """Make ``folder`` and its parents below ``root``, open to their owner only (0700)."""
     for parent in reversed([folder, *folder.parents]):
         if parent.is_relative_to(root) and parent != root:
             parent.mkdir(mode=0o700, exist_ok=True)
@@ -51,15 +51,15 @@ def make_folder(folder: Path, root: Path) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write ``path`` so that at any moment it is the old file or the new one, mode 0600.
+    """Replace ``path`` atomically, with mode 0600.
 
-    The data has reached the disk when this returns: what follows may be irrevocable.
+    The data is on disk when this returns, because the caller's next step may be irrevocable.
 
     Raises:
         IdentityError: The disk is full, or the folder is read-only. The old file is unharmed.
     """
     temporary = path.with_name(f".{path.name}.new")
-    # A new file, never one that is there already: that could be a link to anywhere.
+    # Always create a new file: an existing one could be a link to anywhere.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with _explained(path):
         temporary.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def link(path: Path, target: Path) -> None:
-    """Make ``path`` a symbolic link; at any moment it is what it was or the link."""
+    """Replace ``path`` by a symbolic link, atomically."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
@@ -85,7 +85,7 @@ def link(path: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove ``path`` if it is there; the removal has reached the disk when this returns."""
+    """Remove ``path`` if it exists; the removal is on disk when this returns."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
         _sync_folder(path.parent)
@@ -93,7 +93,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Name the file, or else ``path``, in an error of the file system."""
+    """Turn an OSError into an error that names its file, or ``path`` if it has none."""
     try:
         yield
     except OSError as error:

@@ -26,9 +26,9 @@ KEY_FILE = "private.key"
 CA_FILE = "ca.pem"
 
 ROTATION_FILE = "rotation.json"
-"""In the folder from the first step of a rotation to its last: the old certificate."""
+"""The journal of a rotation, with the old certificate; exists while the rotation is unfinished."""
 CURRENT = "current"
-"""After a rotation, the link to the folder of the key and certificate that are in use."""
+"""After a rotation: a link to the folder of the key and certificate in use."""
 PAIRS = ("pair-a", "pair-b")
 """The folders that ``current`` links to in turn."""
 
@@ -38,13 +38,13 @@ class Device:
     """The content of ``device.json``.
 
     Attributes:
-        environment: Whose broker, topics and policy these are.
-        thing_name: The AWS IoT thing, also the MQTT client id unless there is a customer.
+        environment: The environment whose broker, topics and policy the device uses.
+        thing_name: The AWS IoT thing; also the MQTT client id, unless there is a customer.
         endpoint: Host name of the broker.
-        port: MQTT over mutual TLS.
+        port: Port for MQTT over mutual TLS.
         certificate_id: AWS IoT's id of the certificate.
-        certificate_arn: The same as an ARN, which names account and region too.
-        customer: Whose sub-topics of the thing these are; None for the thing's own identity.
+        certificate_arn: ARN of the certificate, which also names account and region.
+        customer: The customer of the thing; None for the thing's own identity.
     """
 
     environment: str
@@ -62,12 +62,12 @@ class Device:
 
     @property
     def proof_topic(self) -> str:
-        """Where it tests that it may publish; nobody keeps the message."""
+        """The topic for connection tests, which no rule reads."""
         return names.proof_topic(self.environment, self.thing_name, self.customer)
 
     @property
     def command(self) -> str:
-        """The command that makes this identity, and repairs it."""
+        """The command that makes and repairs this identity."""
         if self.thing_name == names.CLAIM:
             return f"python -m ops.claim --env {self.environment}"
         named = options(self.environment, self.thing_name, self.customer)
@@ -78,11 +78,11 @@ class Device:
         return names.topic(self.environment, self.thing_name, channel, self.customer)
 
     def basic_ingest_topic(self, channel: str) -> str:
-        """The same through Basic Ingest."""
+        """The topic of ``channel`` through Basic Ingest."""
         return names.basic_ingest_topic(self.environment, self.thing_name, channel, self.customer)
 
     def to_json(self) -> bytes:
-        """Return the text of ``device.json``; the thing's own has no key ``customer``."""
+        """Return the text of ``device.json``, without ``customer`` if it is None."""
         content = {name: value for name, value in asdict(self).items() if value is not None}
         return json.dumps(content, indent=2).encode() + b"\n"
 
@@ -106,25 +106,25 @@ class Identity:
 
     @property
     def ca_path(self) -> Path:
-        """The CA that the broker's certificate must be signed by."""
+        """The CA certificates that verify the broker."""
         return self.folder / CA_FILE
 
     @property
     def spool_path(self) -> Path:
-        """Where readings are until the broker has them; made by the first publisher."""
+        """The spool of readings that the broker has not acknowledged; a publisher makes it."""
         return self.folder / "spool" / "spool.db"
 
 
 def folder_of(environment: str, client_id: str, root: Path = PROJECT_ROOT) -> Path:
-    """Where the identity with that client id belongs: ``certs/{environment}/{client_id}``.
+    """The folder of the identity with that client id: ``certs/{environment}/{client_id}``.
 
-    A customer's folder is beside the thing's, not in it: copying one identity copies no other.
+    A customer's folder is beside the thing's folder, so that it can be handed over alone.
     """
     return root / "certs" / environment / client_id
 
 
 def options(environment: str, thing_name: str, customer: str | None) -> str:
-    """The arguments that name an identity to the commands: ``--env ENV THING --customer NAME``."""
+    """The options that name an identity to a command: ``--env ENV THING --customer NAME``."""
     named = f"--env {environment} {thing_name}"
     return named if customer is None else f"{named} --customer {customer}"
 
@@ -133,7 +133,7 @@ def load(folder: Path) -> Identity:
     """Read the identity in ``folder`` and check that its key and certificate are a pair.
 
     Raises:
-        IdentityError: It is missing, incomplete or inconsistent.
+        IdentityError: The identity is missing, incomplete or inconsistent.
     """
     if not folder.is_dir():
         raise IdentityError(
@@ -148,7 +148,7 @@ def load(folder: Path) -> Identity:
             )
     if public_key_of_certificate(identity.certificate_path) != public_key_of_key(identity.key_path):
         raise IdentityError(
-            f"expected a pair, got a key and another key's certificate in {folder}",
+            f"expected a key and its certificate in {folder}, got the certificate of another key",
             remedy="restore them from where they were made, or move the folder away and "
             f"{_again(identity.device)}",
         )
@@ -160,7 +160,7 @@ def _again(device: Device) -> str:
 
 
 def _provision(folder: Path) -> str:
-    """The command that makes the identity of ``folder``, with the names that are in its path."""
+    """The command that makes the identity of ``folder``, with the names from its path."""
     environment, (thing_name, _, customer) = folder.parent.name, folder.name.partition(".")
     if folder.parent.parent.name != "certs" or not re.fullmatch(
         names.THING_NAME_PATTERN, thing_name
@@ -170,10 +170,10 @@ def _provision(folder: Path) -> str:
 
 
 def read_device(folder: Path) -> Device:
-    """Read ``device.json``, which is there once provisioning has completed.
+    """Read ``device.json``, which exists when provisioning has completed.
 
     Raises:
-        IdentityError: It is missing or not what ``Device.to_json`` writes.
+        IdentityError: The file is missing, or is not what ``Device.to_json`` writes.
     """
     path = folder / DEVICE_FILE
     try:
@@ -186,7 +186,7 @@ def read_device(folder: Path) -> Device:
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise IdentityError(
-            f"expected a device's description, got {path}: {error}", remedy=_restore(path)
+            f"expected an identity's {DEVICE_FILE}, got {path}: {error}", remedy=_restore(path)
         ) from None
     for name, kind in get_type_hints(Device).items():
         if type(getattr(device, name)) not in (get_args(kind) or (kind,)):
@@ -199,7 +199,7 @@ def read_device(folder: Path) -> Device:
 
 
 def _restore(path: Path) -> str:
-    """What to do about a file that ``device.provision`` cannot make again."""
+    """The remedy for a file that ``device.provision`` cannot make again."""
     return (
         f"restore it from where it was made, or move {path.parent} away and run "
         f"{_provision(path.parent)} again"
@@ -207,13 +207,14 @@ def _restore(path: Path) -> str:
 
 
 def discard(folder: Path) -> None:
-    """Remove every file of the identity but its spool, whose readings may still be sent.
+    """Remove every file of the identity except its spool, whose readings may still be sent.
 
-    ``device.json`` goes last: until then, an interrupted removal can be told and repeated.
+    ``device.json`` is removed last, so that an interrupted removal can be detected and repeated.
     """
     description = folder / DEVICE_FILE
     if description.is_symlink() and description.exists():
-        files.write_private(description, description.read_bytes())  # it is in one of the pairs
+        # The link's target is removed below.
+        files.write_private(description, description.read_bytes())
     for name in (KEY_FILE, CERTIFICATE_FILE, CA_FILE, ROTATION_FILE, CURRENT):
         files.remove(folder / name)
     for pair in (folder / name for name in PAIRS):
@@ -226,7 +227,7 @@ def refuse_leftovers(folder: Path) -> None:
     """Check that ``folder``, which has no ``device.json``, has no other file of an identity.
 
     Raises:
-        IdentityError: It has one.
+        IdentityError: It has such a file.
     """
     if any((folder / name).exists() for name in (KEY_FILE, CERTIFICATE_FILE, CA_FILE)):
         raise IdentityError(
@@ -236,10 +237,10 @@ def refuse_leftovers(folder: Path) -> None:
 
 
 def public_key_of_certificate(path: Path) -> bytes:
-    """The public key that the certificate in ``path`` certifies, DER.
+    """The public key of the certificate in ``path``, DER.
 
     Raises:
-        IdentityError: It is not a certificate.
+        IdentityError: The file is not a certificate.
     """
     try:
         return public_key_of_pem(path.read_text("ascii"))
@@ -253,7 +254,7 @@ def public_key_of_pem(certificate: str) -> bytes:
     """The public key of a PEM certificate, DER.
 
     Raises:
-        ValueError: It is not a certificate.
+        ValueError: The text is not a certificate.
     """
     public_key = x509.load_pem_x509_certificate(certificate.encode()).public_key()
     return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -263,7 +264,7 @@ def public_key_of_key(path: Path) -> bytes:
     """The public half of the private key in ``path``, DER.
 
     Raises:
-        IdentityError: It is not an unencrypted private key. The message never quotes it.
+        IdentityError: The file is not an unencrypted private key. The message never quotes it.
     """
     try:
         public_key = load_private_key(path.read_bytes(), password=None).public_key()

@@ -1,4 +1,4 @@
-"""How commands reach the stack on this machine, which ``python -m local up`` starts."""
+"""Access to the stack on this machine, which ``python -m local up`` starts."""
 
 import json
 import os
@@ -18,23 +18,24 @@ _KEYS = ("region", "endpoint_url", "ca_bundle", "aws_access_key_id", "aws_secret
 
 
 def session(own: botocore.session.Session, root: Path) -> boto3.Session:
-    """Make ``own`` reach the emulator, and nothing else.
+    """Make a session from ``own`` that reaches the emulator and nothing else.
 
     Raises:
         AwsError: The stack is not running.
     """
     path = root / ".local" / "aws" / "config"
     profile = _profile(path)
-    # Only this file counts. If a variable or a profile did, a command for the emulator could run
-    # in an AWS account. botocore would expand a "$" in the file's path, so it does not read it.
-    own.session_var_map["profile"] = (None, None, None, None)  # AWS_PROFILE is not asked
+    # Only this file counts. If environment variables or profiles counted, a command for the
+    # emulator could run in an AWS account. We read the file ourselves, since botocore would expand
+    # a "$" in its path.
+    own.session_var_map["profile"] = (None, None, None, None)  # ignore AWS_PROFILE
     own.set_config_variable("config_file", os.devnull)
     own.set_config_variable("credentials_file", os.devnull)
     own.set_credentials(profile["aws_access_key_id"], profile["aws_secret_access_key"])
     overrides = own.get_component("config_store")
     for name in ("endpoint_url", "ca_bundle"):
         overrides.set_config_variable(name, profile[name])
-    # Variables may set these, too.
+    # Environment variables could set these, too.
     for name in ("ignore_configured_endpoint_urls", "use_fips_endpoint", "use_dualstack_endpoint"):
         overrides.set_config_variable(name, False)
     without_proxy = Config(proxies={})

@@ -14,10 +14,10 @@ status of the first failure. Run it again to complete what is missing.
 ``dt/{env}/{thing}/{channel}/{customer}`` by a policy of its own. Run it again after adding a
 contract, so that the policy allows the new channel.
 
-``--claim`` is for the device itself, which has no AWS credentials but a claim certificate, made by
-``ops.claim``: see ``device.registry.enrolment``.
+``--claim`` runs on a device without AWS credentials. The device registers itself with a claim
+certificate, which ``ops.claim`` makes: see ``device.registry.enrolment``.
 
-``device.registry.registration`` says what is left to a person, and lists the permissions.
+``device.registry.registration`` says what only a person may do, and lists the permissions.
 """
 
 from pathlib import Path
@@ -54,16 +54,17 @@ from device.registry import things_table
     "table",
     type=click.File("r", encoding="utf-8-sig"),
     metavar="CSV",
-    help="Provision every thing of the column thing_name.",
+    help="Provision every thing in the column thing_name of this CSV file.",
 )
 @click.option(
     "--claim",
     is_flag=False,
     flag_value="",
     metavar="[DIR]",
-    help="Register with a claim certificate, without AWS credentials.  [DIR: certs/ENV/@claim]",
+    help="Register with the claim certificate in DIR, without AWS credentials.  "
+    "[default DIR: certs/ENV/@claim]",
 )
-@cli.customer_option("Provision this customer of THING, for its own sub-topics only.")
+@cli.customer_option("Provision this customer of THING, limited to its own sub-topics.")
 @click.argument("thing_name", metavar="THING", required=False, callback=cli.thing_name)
 def main(
     environment: str,
@@ -99,7 +100,7 @@ def _provision_one(
         cli.say(change)
 
     if claim is not None:
-        from device.registry import enrolment  # noqa: PLC0415  # it alone needs the MQTT client
+        from device.registry import enrolment  # noqa: PLC0415  # only this needs the MQTT client
 
         folder = Path(claim) if claim else identity.folder_of(environment, names.CLAIM)
         loaded = enrolment.load_claim(environment, folder)

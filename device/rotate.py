@@ -1,17 +1,17 @@
 """Give a device a new key and certificate: ``python -m device.rotate --env ENV THING``.
 
-The new pair is made beside the old one and tested: it connects, and publishes to
-``dt/{env}/{thing}/_proof`` (and ``/{customer}``), which the policy allows and no rule reads. Then
-the identity is switched over in one rename, and the old certificate is deactivated, detached and
-deleted. After an interruption at any step, the identity works with the old certificate or with the
-new one; run the command again to complete it.
+The command makes the new pair beside the old one and tests it: it connects, and publishes to
+``dt/{env}/{thing}/_proof`` (and ``/{customer}``). The policy allows that topic and no rule reads
+it, so the test makes no data. Only then does the command switch the identity over, in one rename,
+and deactivate, detach and delete the old certificate. After an interruption the identity works,
+with the old certificate or the new one; run the command again to complete the rotation.
 
-After a rotation, ``private.key``, ``certificate.pem`` and ``device.json`` are symbolic links
-through ``current``, the link to the folder of the pair in use. Replacing ``current`` replaces all
-three at once, and the paths that a client opens stay the same.
+After a rotation ``private.key``, ``certificate.pem`` and ``device.json`` are symbolic links
+through ``current``, the folder of the pair in use. Replacing ``current`` replaces all three at
+once. The paths that a client opens stay the same.
 
-The broker keeps one connection per client id, so the test disconnects a publisher that is at work
-with the identity. Stop the publisher first.
+The broker keeps one connection per client id, so the test disconnects a publisher that uses the
+identity. Stop the publisher first.
 
 The credentials need what ``device.provision`` needs and, of ``iot:``, ``DetachPolicy``,
 ``DetachThingPrincipal`` and ``DeleteCertificate``.
@@ -37,7 +37,7 @@ _LINKED = (identity.KEY_FILE, identity.CERTIFICATE_FILE, identity.DEVICE_FILE)
 
 @dataclass(frozen=True, slots=True)
 class RotationJournal:
-    """Of a rotation, from its first step to its last: which certificate is replaced."""
+    """The journal of a rotation: the certificate that it replaces."""
 
     old_certificate_arn: str
 
@@ -55,12 +55,12 @@ def rotate(
         environment: Where the thing belongs; its ``root`` holds ``certs``.
         thing_name: Provisioned on this machine.
         report: Called with a line of text for each thing that changed.
-        customer: Replace that customer's instead.
+        customer: Replace key and certificate of this customer instead.
 
     Raises:
-        AwsError: The environment is not ready, or refuses.
+        AwsError: The environment is not ready, or AWS IoT refuses.
         IdentityError: The identity is missing, broken or in use by another run.
-        ConnectionFailed: The new certificate does not work; the old one is in use.
+        ConnectionFailed: The new certificate could not connect; the old one is still in use.
     """
     environment.check_stack()
     name = names.client_id(thing_name, customer)
@@ -101,13 +101,13 @@ class _Rotation:
             self._switch(slot)
             self._report(f"certificate {new.device.certificate_id}: in use")
         retirement.retire(self._iot, old_arn, self._report)
-        # The old key is useless now, but should not stay on the disk.
+        # The old key is useless now, but it should not stay on disk.
         shutil.rmtree(self._free_slot(), ignore_errors=True)
         files.remove(self._folder / identity.ROTATION_FILE)
         return identity.load(self._folder)
 
     def _old_arn(self, device: Device) -> str:
-        """The certificate that is replaced; the journal holds it from the first step on."""
+        """The certificate that is replaced; the journal remembers it from the first step on."""
         path = self._folder / identity.ROTATION_FILE
         entry = journal.read(path, RotationJournal)
         if entry is None:
@@ -116,7 +116,7 @@ class _Rotation:
         return entry.old_certificate_arn
 
     def _check_owner(self, device: Device, old_arn: str) -> None:
-        """Check that thing and certificate are of this environment before changing them."""
+        """Check that thing and certificate belong to this environment before changing them."""
         thing_name, environment = device.thing_name, self._environment.name
         try:
             principals = list(
@@ -177,7 +177,7 @@ class _Rotation:
         self._report(f"certificate {new.device.certificate_id}: connected and published")
 
     def _switch(self, slot: Path) -> None:
-        """Switch to the pair in ``slot``. At every moment the identity is one complete pair."""
+        """Make the pair in ``slot`` the identity's pair, atomically."""
         current = self._folder / identity.CURRENT
         if not current.is_symlink():
             first = self._folder / identity.PAIRS[0]
@@ -188,7 +188,7 @@ class _Rotation:
         for name in _LINKED:
             path = self._folder / name
             if not path.is_symlink():
-                # Provisioning writes plain files: the pair in use is what they say.
+                # Provisioning has written a plain file: its content belongs to the pair in use.
                 files.write_private(current / name, path.read_bytes())
                 files.link(path, Path(identity.CURRENT, name))
         files.link(current, Path(slot.name))
@@ -214,8 +214,8 @@ class _Rotation:
 def main(environment: str, thing_name: str, *, customer: str | None) -> None:
     """Give THING a new key and certificate, and retire the old ones.
 
-    The new certificate must connect and publish before it is used. Stop a publisher with this
-    identity first. After an interruption, run it again to complete it. Prints the folder.
+    The new certificate must connect and publish before it is used. First stop a publisher that
+    uses the identity. Prints the folder. After an interruption, run the command again.
     """
     cli.check_customer(environment, thing_name, customer)
     rotated = rotate(aws.session_for(environment), thing_name, cli.say, customer=customer)

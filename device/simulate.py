@@ -1,12 +1,12 @@
-"""Many simulated devices at once: ``python -m device.simulate --env ENV --devices N``.
+"""Simulate many devices at once: ``python -m device.simulate --env ENV --devices N``.
 
 Each has its own thing, ``sim-0001`` and so on, its own certificate and its own connection, all in
 one process. Identities that are missing are provisioned first, which needs AWS credentials (see
 ``device.provision``). Each device publishes simulated readings at the given rate, one per message.
-Nothing is spooled: this is a trial of the pipeline, not of the device.
+Nothing is spooled: the command tests the pipeline, not the device.
 
 The report counts messages, and says how long the broker took to acknowledge them. Ctrl-C ends the
-simulation early, with the report.
+simulation early and prints the report.
 """
 
 import threading
@@ -38,9 +38,9 @@ def thing_names(count: int) -> list[str]:
 
 
 def identities_of(environment: str, things: Sequence[str]) -> list[Identity]:
-    """Return the identities of ``things``; those that are missing are provisioned, several at once.
+    """Return the identities of ``things``, and provision those that are missing, several at once.
 
-    On the local stack all of them are provisioned: it may have other ports than before.
+    On the local stack all of them are provisioned, since its ports may have changed.
 
     Raises:
         DeviceError: Provisioning failed; running it again provisions the rest.
@@ -53,7 +53,7 @@ def identities_of(environment: str, things: Sequence[str]) -> list[Identity]:
             continue
     missing = [thing for thing in things if thing not in found or environment == "local"]
     if missing:
-        # It alone needs boto3 and AWS credentials.
+        # Only provisioning needs boto3 and AWS credentials.
         from device import aws  # noqa: PLC0415
         from device.registry import registration  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ def identities_of(environment: str, things: Sequence[str]) -> list[Identity]:
     type=click.IntRange(1, _MOST_DEVICES),
     default=10,
     show_default=True,
-    help="How many; their things are sim-0001, sim-0002 and so on.",
+    help="Number of devices; their things are sim-0001, sim-0002 and so on.",
 )
 @click.option(
     "--rate",
@@ -113,7 +113,7 @@ def identities_of(environment: str, things: Sequence[str]) -> list[Identity]:
     type=click.FloatRange(0, min_open=True),
     default=10.0,
     show_default=True,
-    help="How long they publish, in seconds.",
+    help="Seconds for which the devices publish.",
 )
 @cli.channel_option()
 @cli.format_option("text", "json")
@@ -128,7 +128,7 @@ def main(
     channel: str,
     output_format: str,
 ) -> None:
-    """Publish simulated readings as many devices at once, and report how the broker did."""
+    """Publish simulated readings from many devices at once, and report the broker's answers."""
     try:
         contract = contracts.load(channel)
         Simulator(contract, seed=0, clock=time.time).reading()
@@ -145,7 +145,7 @@ def main(
     for reason, count in report.reasons.most_common():
         cli.say(f"{count} {reason}")
     if report.interrupted:
-        cli.say("interrupted; the report is of what was sent until then")
+        cli.say("interrupted; the report covers what was sent until then")
     if output_format == "json":
         cli.echo_json(asdict(report))
     else:

@@ -1,9 +1,9 @@
-"""Get a certificate for a key that is made here and never leaves this machine.
+"""Get a certificate for a key that is made on this machine and never leaves it.
 
-CreateCertificateFromCsr makes a new certificate each time it is called, and its answer may be
-lost. So every step is written to a journal before the next one begins, and an attempt whose
-answer was lost is found again by its public key: however often an attempt is interrupted, there
-is one certificate in the end. It stays INACTIVE until the caller puts it to use.
+CreateCertificateFromCsr makes a new certificate at every call, and its answer may be lost. So every
+step is written to a journal before the next one begins, and a certificate whose answer was lost is
+found again by its public key. However often an attempt is interrupted, there is one certificate in
+the end. It stays INACTIVE until the caller activates it.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot.type_defs import CertificateTypeDef
 
 JOURNAL_FILE = "provisioning.json"
-"""In the identity's folder from the first step of provisioning to its last."""
+"""The journal in the identity's folder; exists while provisioning is unfinished."""
 
 # How far this machine's clock may be ahead of AWS's when a lost certificate is looked for;
 # AWS refuses requests from clocks that are off by more than a few minutes.
@@ -52,11 +52,11 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueJournal:
-    """How far an attempt has come.
+    """The progress of an attempt.
 
     Attributes:
-        started_at: No certificate of this attempt is older.
-        certificate: What AWS IoT issued; None until it is known.
+        started_at: When the attempt began: none of its certificates is older.
+        certificate: The certificate that AWS IoT issued; None until it is known.
         new_key: The files in the folder belong to a certificate that was revoked or deleted.
             They are removed first, so that the new certificate gets a new key.
     """
@@ -70,12 +70,12 @@ class IssueJournal:
         """Return the journal in ``folder``, or None if nothing is unfinished there.
 
         Raises:
-            IdentityError: It is not what ``write`` writes.
+            IdentityError: The file is not what ``write`` writes.
         """
         return journal.read(folder / JOURNAL_FILE, cls)
 
     def write(self, folder: Path) -> Self:
-        """Write this to the journal; ``read`` returns it after any interruption."""
+        """Save this on disk, so that ``read`` returns it even after a crash."""
         journal.write(folder / JOURNAL_FILE, self)
         return self
 
@@ -83,20 +83,20 @@ class IssueJournal:
 def issue(
     iot: "IoTClient", folder: Path, common_name: str, report: Callable[[str], None]
 ) -> Certificate:
-    """Return the certificate of the key in ``folder``, both made if they are not there yet.
+    """Return the certificate of the key in ``folder``; make both if they are missing.
 
     Call it again after any interruption. Until ``install`` removes the journal, it returns the
     same certificate.
 
     Args:
-        iot: Must not retry CreateCertificateFromCsr by itself: a repeated call whose first
+        iot: A client that does not retry CreateCertificateFromCsr: a repeated call whose first
             answer was lost makes a second certificate.
         folder: Holds ``private.key`` and the journal.
         common_name: Common name of the certificate's subject, for people only.
         report: Called with a line of text.
 
     Raises:
-        IdentityError: Journal or key is there but unreadable.
+        IdentityError: The journal or the key exists but cannot be read.
         botocore.exceptions.ClientError: AWS IoT refuses.
     """
     entry = IssueJournal.read(folder)
@@ -139,7 +139,7 @@ def install(
     ca_pem: bytes,
     report: Callable[[str], None],
 ) -> Identity:
-    """Write the files of an attached certificate; if it is newly issued, activate it after that.
+    """Write the files of an attached certificate, then activate it if it was just issued.
 
     Returns:
         The complete identity in ``folder``.
@@ -149,7 +149,7 @@ def install(
         botocore.exceptions.ClientError: AWS IoT refuses.
     """
     write_files(folder, certificate_pem, ca_pem, report)
-    _write_changed(folder / identity.DEVICE_FILE, device.to_json(), report)  # completes it
+    _write_changed(folder / identity.DEVICE_FILE, device.to_json(), report)  # makes it complete
     if IssueJournal.read(folder) is not None:
         iot.update_certificate(certificateId=device.certificate_id, newStatus="ACTIVE")
         report(f"certificate {device.certificate_id}: active")
@@ -160,7 +160,7 @@ def install(
 def write_files(
     folder: Path, certificate_pem: str, ca_pem: bytes, report: Callable[[str], None]
 ) -> None:
-    """Write the certificate and the CA, where they differ from what is there."""
+    """Write the certificate and the CA unless the files have this content already."""
     _write_changed(folder / identity.CERTIFICATE_FILE, certificate_pem.encode(), report)
     _write_changed(folder / identity.CA_FILE, ca_pem, report)
 
@@ -178,10 +178,10 @@ def new_key() -> bytes:
 
 
 def signing_request(key_path: Path, common_name: str) -> str:
-    """The request to sign a certificate for the key in ``key_path``, PEM.
+    """The certificate signing request (CSR) for the key in ``key_path``, PEM.
 
     Raises:
-        IdentityError: It is a key of another kind.
+        IdentityError: The key is not an EC key.
     """
     key = load_pem_private_key(key_path.read_bytes(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -213,12 +213,12 @@ def certifies(pem: str, public_key: bytes) -> bool:
     """Whether ``pem`` is a certificate of ``public_key``, DER."""
     try:
         return identity.public_key_of_pem(pem) == public_key
-    except (ValueError, UnsupportedAlgorithm):  # a certificate of another kind than ours
+    except (ValueError, UnsupportedAlgorithm):  # a certificate of a kind that we never make
         return False
 
 
 def _listed_since(iot: "IoTClient", earliest: datetime) -> Iterator["CertificateTypeDef"]:
-    """List the certificates made since ``earliest``; a large registry is not read to its end."""
+    """List the certificates made since ``earliest``, newest first; older pages are not read."""
     pages = iot.get_paginator("list_certificates").paginate(
         ascendingOrder=False, PaginationConfig={"PageSize": 250}
     )

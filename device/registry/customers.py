@@ -1,9 +1,11 @@
-"""The policies of a thing's customers: one each, made by provisioning, deleted with the thing.
+"""The policies of a thing's customers.
 
-A customer has its own client id, so that it does not disconnect the thing. The policy variable for
-the thing's name works only where the client id is that name, or where the certificate is attached
-exclusively. So these policies hold names instead of variables, and allow exactly one client id and
-that customer's topics.
+Each customer has one policy. Provisioning makes it, and ``ops.revoke`` deletes it.
+
+A customer has its own client id, so that it does not end the thing's connection. AWS IoT knows the
+thing's name as a policy variable only if the client id is that name, or if the certificate is
+attached exclusively. So these policies contain names instead of variables. Each allows exactly one
+client id and that customer's topics.
 
 See https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html
 """
@@ -39,7 +41,7 @@ class CustomerPolicy:
 
 
 def policy_document(environment: str, thing_name: str, customer: str, owner: str) -> str:
-    """What a customer may do: connect under its client id, and publish to its own topics.
+    """The policy of a customer: connect with its client id, and publish to its own topics.
 
     Args:
         environment: Second level of the topics.
@@ -48,7 +50,7 @@ def policy_document(environment: str, thing_name: str, customer: str, owner: str
         owner: The beginning of ARNs: ``arn:{partition}:iot:{region}:{account}``.
 
     Raises:
-        AwsError: It is longer than AWS IoT allows.
+        AwsError: The policy is longer than AWS IoT accepts.
     """
     topics = names.publish_topics(environment, thing_name, contracts.channels(), customer)
     document = {
@@ -80,7 +82,7 @@ def policy_document(environment: str, thing_name: str, customer: str, owner: str
 def ensure_policy(
     iot: "IoTClient", policy_name: str, document: str, report: Callable[[str], None]
 ) -> None:
-    """Create the policy or update it to ``document``: contracts may have been added or removed.
+    """Make the policy, or update it to ``document`` if contracts were added or removed.
 
     Raises:
         botocore.exceptions.ClientError: AWS IoT refuses.
@@ -92,15 +94,15 @@ def ensure_policy(
         report(f"policy {policy_name}: created")
         return
     if json.loads(found) != json.loads(document):
-        _delete_old_versions(iot, policy_name)  # AWS IoT keeps at most five
+        _delete_old_versions(iot, policy_name)  # AWS IoT keeps five at most
         iot.create_policy_version(
             policyName=policy_name, policyDocument=document, setAsDefault=True
         )
-        report(f"policy {policy_name}: brought up to date")
+        report(f"policy {policy_name}: updated")
 
 
 def policies(iot: "IoTClient", environment: str) -> Iterator[CustomerPolicy]:
-    """Every customer's policy of ``environment``."""
+    """The policies of all customers in ``environment``."""
     for policy in listed(iot, "list_policies", "policies"):
         found = names.customer_of_policy(environment, policy["policyName"])
         if found is not None:
@@ -110,7 +112,7 @@ def policies(iot: "IoTClient", environment: str) -> Iterator[CustomerPolicy]:
 
 
 def certificates_with(iot: "IoTClient", policy_name: str) -> set[str]:
-    """ARNs of the certificates that carry the policy; none if there is no such policy."""
+    """ARNs of the certificates that have the policy; empty if there is no such policy."""
     with contextlib.suppress(iot.exceptions.ResourceNotFoundException):
         targets = listed(iot, "list_targets_for_policy", "targets", policyName=policy_name)
         return {arn for arn in targets if ":cert/" in arn}
@@ -118,16 +120,16 @@ def certificates_with(iot: "IoTClient", policy_name: str) -> set[str]:
 
 
 def is_customers(iot: "IoTClient", environment: str, certificate_arn: str) -> bool:
-    """Whether the certificate is a customer's, by the policy that it carries."""
+    """Whether the certificate is a customer's, by the policy attached to it."""
     attached = listed(iot, "list_attached_policies", "policies", target=certificate_arn)
     return any(names.customer_of_policy(environment, policy["policyName"]) for policy in attached)
 
 
 def delete_policy(iot: "IoTClient", policy_name: str, report: Callable[[str], None]) -> None:
-    """Delete the policy, from which every certificate has been detached. May be repeated.
+    """Delete a policy that was detached from every certificate. May be repeated.
 
     Raises:
-        AwsError: AWS IoT cannot delete it yet.
+        AwsError: AWS IoT does not delete the policy yet.
     """
     for _ in range(_DELETE_ATTEMPTS):
         try:
@@ -141,10 +143,10 @@ def delete_policy(iot: "IoTClient", policy_name: str, report: Callable[[str], No
         report(f"policy {policy_name}: deleted")
         return
     raise AwsError(
-        f"policy {policy_name} cannot be deleted yet: AWS IoT keeps one for up to five minutes "
-        "after it was detached",
+        f"policy {policy_name} cannot be deleted yet: AWS IoT keeps a policy for up to five "
+        "minutes after it was detached",
         ExitStatus.CONFLICT,
-        remedy="run this again then",
+        remedy="run this again in five minutes",
     )
 
 

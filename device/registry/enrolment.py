@@ -1,13 +1,13 @@
-"""Register a device by claim: what ``device.provision --claim`` does, without AWS credentials.
+"""Register a device by claim, for ``device.provision --claim``. Needs no AWS credentials.
 
-Key and signing request are made here. The device connects with the claim certificate, which many
-devices share. It asks AWS IoT over MQTT to sign the request, and then to register the certificate
-with this thing's name; the stack's template and its hook decide. The identity is complete once it
-has connected and published.
+The device makes its key and a certificate signing request. It connects with the claim certificate,
+which many devices share, and asks AWS IoT over MQTT to sign the request and then to register the
+certificate under the thing's name. The stack's template and hook decide whether it may. The
+identity is complete when it has connected and published.
 
-After an interruption, run it again: the key and AWS IoT's answers so far are kept. A lost answer is
-harmless: AWS IoT deletes a certificate that was not registered within an hour, and a registered one
-is found by connecting with it.
+After an interruption, run it again: the key and the answers of AWS IoT are on disk. A lost answer
+is harmless: AWS IoT deletes a certificate that is not registered within an hour, and a certificate
+that is registered can connect.
 
 See https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.html
 """
@@ -29,18 +29,18 @@ from device.identity import Device, Identity
 from device.registry import certificates, journal, proof
 
 JOURNAL_FILE = "enrolment.json"
-"""In the identity's folder from the first step of an enrolment to its last."""
+"""The journal in the identity's folder; exists while the enrolment is unfinished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrolmentJournal:
-    """How far an enrolment has come.
+    """The progress of an enrolment.
 
     Attributes:
         certificate_id: AWS IoT's id of the certificate; None until it is signed.
         certificate_pem: The certificate.
-        ownership_token: Proves to AWS IoT, for an hour, that the certificate is this device's.
-        asked: AWS IoT was asked to register it, and may have done so.
+        ownership_token: Proves to AWS IoT that the device owns the certificate; valid for an hour.
+        asked: AWS IoT was asked to register the certificate, and may have done so.
     """
 
     certificate_id: str | None = None
@@ -53,31 +53,31 @@ class EnrolmentJournal:
         """Return the journal in ``folder``, or None if nothing is unfinished there.
 
         Raises:
-            IdentityError: It is not what ``write`` writes.
+            IdentityError: The file is not what ``write`` writes.
         """
         return journal.read(folder / JOURNAL_FILE, cls)
 
     def write(self, folder: Path) -> Self:
-        """Write this to the journal; ``read`` returns it after any interruption."""
+        """Save this on disk, so that ``read`` returns it even after a crash."""
         journal.write(folder / JOURNAL_FILE, self)
         return self
 
 
 class _TokenRefused(RequestFailed):
-    """The hour is over, or AWS IoT has deleted the certificate."""
+    """The token is older than an hour, or AWS IoT has deleted the certificate."""
 
 
 def load_claim(environment: str, folder: Path) -> Identity:
     """Read the claim certificate in ``folder``, which ``ops.claim`` makes.
 
     Raises:
-        IdentityError: It is missing, broken, or of another environment.
+        IdentityError: The certificate is missing, broken, or of another environment.
     """
     if not folder.is_dir():
         raise IdentityError(
             f"expected a claim certificate in {folder}, got no such folder",
             remedy="have the operator run "
-            f"python -m ops.claim --env {environment}, and copy what it makes here",
+            f"python -m ops.claim --env {environment}, and copy the folder that it makes here",
         )
     claim = identity.load(folder)
     if (claim.device.environment, claim.device.thing_name) != (environment, names.CLAIM):
@@ -95,14 +95,14 @@ def enrol(
 
     Args:
         claim: The claim certificate.
-        thing_name: As AWS IoT allows it.
+        thing_name: A name that AWS IoT accepts.
         report: Called with a line of text for each thing that changed.
         root: The project's folder, which holds ``certs``.
 
     Raises:
-        ConnectionFailed: No connection, or the claim certificate has been revoked.
-        RequestFailed: AWS IoT does not sign or register it, for instance since the name is taken.
-        IdentityError: What is in the folder is broken, or in use by another run.
+        ConnectionFailed: There is no connection, or the claim certificate has been revoked.
+        RequestFailed: AWS IoT refuses to sign or to register, for example a name that is taken.
+        IdentityError: The files in the folder are broken, or in use by another run.
     """
     folder = identity.folder_of(claim.device.environment, thing_name, root)
     with files.working_in(folder, root):
@@ -110,7 +110,7 @@ def enrol(
 
 
 class _Enrolment:
-    """One run for one thing. Each step may be repeated; their order is what makes it safe."""
+    """One run for one thing. Each step may be repeated; their order makes interruptions safe."""
 
     def __init__(
         self, claim: Identity, thing_name: str, folder: Path, report: Callable[[str], None]
@@ -136,20 +136,20 @@ class _Enrolment:
             identity.refuse_leftovers(self._folder)
             entry = EnrolmentJournal().write(self._folder)
         if not self._key_path.exists():
-            # A certificate of another key is of no use.
+            # A certificate for another key is useless.
             entry = EnrolmentJournal().write(self._folder)
             files.write_private(self._key_path, certificates.new_key())
         own = self._registered_already(entry) if entry.asked else None
         if own is None:
             own = self._write_files(self._register(entry))
             self._prove(own)
-        # With it, the identity is complete.
+        # This file makes the identity complete.
         files.write_private(self._folder / identity.DEVICE_FILE, own.device.to_json())
         files.remove(self._folder / JOURNAL_FILE)
         return identity.load(self._folder)
 
     def _registered_already(self, entry: EnrolmentJournal) -> Identity | None:
-        """Return the identity if it works although AWS IoT's answer was lost; otherwise None."""
+        """The identity, if AWS IoT has registered it and only its answer was lost."""
         own = self._write_files(entry)
         try:
             proof.prove(own, attempts=1)
@@ -197,7 +197,7 @@ class _Enrolment:
         if named != self._thing_name:
             raise RequestFailed(
                 f"expected to be registered as {self._thing_name}, got {named!r}",
-                remedy="look at the provisioning template",
+                remedy="check the provisioning template",
             )
         self._report(f"thing {self._thing_name}: registered with its certificate")
         return entry
@@ -213,13 +213,13 @@ class _Enrolment:
                     f"AWS IoT does not register {self._thing_name} by claim ({error.message}): a "
                     "device has this name already, or a thing cannot have this name",
                     ExitStatus.CONFLICT,
-                    remedy="take another name, or have the operator run python -m ops.revoke "
+                    remedy="use another name, or have the operator run python -m ops.revoke "
                     f"--env {self._environment} {self._thing_name} --delete",
                 ) from None
             raise
 
     def _write_files(self, entry: EnrolmentJournal) -> Identity:
-        """Write all but the description, and return the identity as it is going to be."""
+        """Write all files but ``device.json``, and return the identity that they make."""
         certificates.write_files(
             self._folder, entry.certificate_pem, self._claim.ca_path.read_bytes(), lambda _: None
         )

@@ -1,4 +1,4 @@
-"""What the things, customers and claims of an environment hold in AWS IoT, so as to remove it."""
+"""Find the certificates and policies in AWS IoT that ``ops.revoke`` takes out of use."""
 
 import contextlib
 from collections.abc import Iterable
@@ -15,20 +15,20 @@ if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
 
 RETIRING = "retiring"
-"""Attribute of a thing: the certificate that is being detached from it; empty if none is."""
+"""Attribute of a thing: id of the certificate that is being detached; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A thing with its customers, or one of its customers, and what it holds in AWS IoT.
+    """A thing with its customers, or one of its customers, and its certificates and policies.
 
     Attributes:
         thing_name: The thing.
-        customer: The one customer that this is about; None if it is about the whole thing.
-        certificates: Status by ARN.
-        policies: Of the customers.
-        foreign: Certificates of other environments that the thing holds; environment by ARN.
-        shared_with: Other environments that the thing belongs to. It is kept for them.
+        customer: The customer; None if the holder is the thing with all its customers.
+        certificates: Status of each certificate, by ARN.
+        policies: Policies of the customers.
+        foreign: Environment of each certificate of another environment, by ARN.
+        shared_with: Other environments that the thing belongs to. The thing is kept for them.
     """
 
     thing_name: str
@@ -41,13 +41,13 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Everything:
-    """Everything that prevents an environment from being destroyed.
+    """Everything that prevents the deletion of an environment's stack.
 
     Attributes:
         holders: Every thing with its customers.
         loose: ARNs of certificates that are attached to none of these things.
         claims: ARNs of claim certificates.
-        policies: Of customers that are left without a thing.
+        policies: Policies of customers whose thing no longer exists.
     """
 
     holders: tuple[Holder, ...]
@@ -63,12 +63,12 @@ class Everything:
 
 
 def find(environment: aws.AwsEnvironment, thing_name: str, customer: str | None = None) -> Holder:
-    """Look up what ``thing_name``, or one customer of it, holds in ``environment``.
+    """Find the certificates and policies of ``thing_name``, or of one of its customers.
 
     A certificate that an interrupted run has detached is included.
 
     Raises:
-        AwsError: There is no such thing in this environment, or it could not be looked up.
+        AwsError: The environment has no thing of this name, or AWS IoT refuses.
     """
     iot = environment.session.client("iot")
     with aws.explained(environment.name):
@@ -124,10 +124,10 @@ def _find(
 
 
 def find_everything(environment: aws.AwsEnvironment) -> Everything:
-    """Look up every identity of ``environment``, also where parts of its stack are gone.
+    """Find every identity of ``environment``, even if parts of its stack no longer exist.
 
     Raises:
-        AwsError: It could not be looked up, or something of it belongs to another environment too.
+        AwsError: AWS IoT refuses, or an identity also belongs to another environment.
     """
     iot = environment.session.client("iot")
     name = environment.name
@@ -153,10 +153,10 @@ def find_everything(environment: aws.AwsEnvironment) -> Everything:
 
 
 def find_claims(environment: aws.AwsEnvironment) -> list[str]:
-    """ARNs of the claim certificates of ``environment``, also of one that is being retired here.
+    """ARNs of the claim certificates of ``environment``, and of the one on this machine.
 
     Raises:
-        AwsError: They could not be looked up, or one belongs to another environment too.
+        AwsError: AWS IoT refuses, or a certificate also belongs to another environment.
         IdentityError: The claim's folder on this machine holds another identity.
     """
     iot = environment.session.client("iot")
@@ -173,14 +173,14 @@ def find_claims(environment: aws.AwsEnvironment) -> list[str]:
 
 
 def _things(iot: "IoTClient", group: str) -> set[str]:
-    """The things in the group; none if it is gone."""
+    """The things in the group; empty if the group does not exist."""
     with contextlib.suppress(iot.exceptions.ResourceNotFoundException):
         return set(aws.listed(iot, "list_things_in_thing_group", "things", thingGroupName=group))
     return set()
 
 
 def _status(iot: "IoTClient", arn: str) -> str | None:
-    """The certificate's status; None if there is no such certificate any more."""
+    """The certificate's status; None if the certificate no longer exists."""
     try:
         found = iot.describe_certificate(certificateId=arn.rpartition("/")[2])
     except iot.exceptions.ResourceNotFoundException:

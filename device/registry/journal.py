@@ -1,4 +1,4 @@
-"""How far an interrupted command has come, in a file of the identity's folder."""
+"""A file in the identity's folder with the progress of a command, for its next run."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def read(path: Path, kind: type[T]) -> T | None:
-    """Return what ``write`` wrote to ``path``; None if nothing is unfinished there.
+    """Return what ``write`` wrote to ``path``; None if the file does not exist.
 
     Raises:
         IdentityError: The file is not a journal of this ``kind``.
@@ -27,5 +27,5 @@ def read(path: Path, kind: type[T]) -> T | None:
 
 
 def write(path: Path, entry: Any) -> None:
-    """Write the dataclass ``entry`` to ``path``; ``read`` returns it after any interruption."""
+    """Save the dataclass ``entry``, so that ``read`` returns it even after a crash."""
     files.write_private(path, msgspec.json.format(msgspec.json.encode(asdict(entry))) + b"\n")

@@ -1,8 +1,9 @@
-"""Which environment a thing or a certificate belongs to: one AWS account may hold several.
+"""Find out which environment a thing or a certificate belongs to.
 
-A thing belongs to the environment whose thing group it is in, a certificate to the one whose
-policy it carries. A command acts only on what belongs to its own environment. A thing that
-belongs to no environment may be half made or half deleted; the caller decides.
+One AWS account may hold several environments. A thing belongs to the environment whose thing group
+it is in; a certificate belongs to the environment whose policy is attached to it. A command changes
+only what belongs to its own environment. A thing or certificate of no environment may be half made
+or half deleted; the caller decides.
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ def of_thing(iot: "IoTClient", thing_name: str) -> set[str]:
     """The environments whose group the thing is in.
 
     Raises:
-        ResourceNotFoundException: There is no such thing.
+        ResourceNotFoundException: The thing does not exist.
     """
     groups = listed(iot, "list_thing_groups_for_thing", "thingGroups", thingName=thing_name)
     found = {names.environment_of_group(group["groupName"]) for group in groups}
@@ -30,7 +31,7 @@ def of_thing(iot: "IoTClient", thing_name: str) -> set[str]:
 
 
 def of_certificate(iot: "IoTClient", certificate_arn: str) -> set[str]:
-    """The environments whose policies the certificate carries."""
+    """The environments whose policies are attached to the certificate."""
     policies = listed(iot, "list_attached_policies", "policies", target=certificate_arn)
     found = {names.environment_of_policy(policy["policyName"]) for policy in policies}
     return {environment for environment in found if environment}
@@ -42,8 +43,8 @@ def check_identity(
     """Refuse an identity whose ``device.json`` is of another device, environment or account.
 
     Raises:
-        IdentityError: It is of another device or environment.
-        AwsError: It is of another account or region.
+        IdentityError: The identity is of another device or environment.
+        AwsError: The identity is of another account or region.
     """
     expected = (environment.name, thing_name, customer)
     if (device.environment, device.thing_name, device.customer) != expected:
@@ -60,7 +61,7 @@ def check_account(environment: AwsEnvironment, folder: Path, certificate_arn: st
     """Refuse a certificate of another account or region.
 
     Raises:
-        AwsError: It is.
+        AwsError: The certificate is of another account or region.
     """
     expected = (environment.region, environment.account)
     found = tuple(certificate_arn.split(":")[3:5])
@@ -74,10 +75,10 @@ def check_account(environment: AwsEnvironment, folder: Path, certificate_arn: st
 
 
 def check_certificate(iot: "IoTClient", environment: str, certificate_arn: str) -> None:
-    """Refuse a certificate that carries another environment's policy.
+    """Refuse a certificate that has a policy of another environment.
 
     Raises:
-        AwsError: It does.
+        AwsError: The certificate has such a policy.
     """
     others = of_certificate(iot, certificate_arn) - {environment}
     if others:
@@ -93,13 +94,13 @@ def check_thing(
 
     Args:
         iot: A client of the account.
-        environment: The one that the caller acts for.
-        thing_name: It exists.
-        principals: ARNs of what is attached to it. Their policies count for a thing that is in
-            no group.
+        environment: The environment of the caller.
+        thing_name: The name of an existing thing.
+        principals: ARNs of the principals attached to the thing. Their policies decide if the
+            thing is in no group.
 
     Raises:
-        AwsError: It belongs elsewhere.
+        AwsError: The thing belongs to other environments only.
     """
     groups = of_thing(iot, thing_name)
     if environment in groups:
@@ -112,7 +113,7 @@ def check_thing(
 
 
 def elsewhere(environment: str, what: str, owners: Iterable[str], sign: str) -> AwsError:
-    """The refusal to act on what belongs to ``owners``, as its ``sign`` says."""
+    """The error for something that belongs to ``owners``; ``sign`` says how that is known."""
     named = " and ".join(sorted(owners))
     return AwsError(
         f"expected {what} to belong to environment {environment}, got one of {named} (by its "

@@ -1,4 +1,4 @@
-"""Check that an identity works before anything relies on it."""
+"""Test that an identity works before it is used."""
 
 import time
 
@@ -8,16 +8,16 @@ from device.errors import ConnectionRefused
 from device.identity import Identity
 
 ATTEMPTS = 4
-"""It may take a moment until every broker knows a newly activated certificate."""
+"""It may take a moment until every broker knows a certificate that was just activated."""
 
 _PAUSE_SECONDS = 3.0
 
 
 def prove(own: Identity, *, attempts: int = ATTEMPTS) -> Delivery:
-    """Connect, publish to the topic that nobody keeps, and return what became of the message.
+    """Connect, publish a message to the proof topic, and return its delivery.
 
     Raises:
-        ConnectionFailed: No connection; ``ConnectionRefused`` if every attempt was refused.
+        ConnectionFailed: There is no connection. ``ConnectionRefused`` follows the last attempt.
     """
     for attempt in range(1, attempts + 1):
         try:

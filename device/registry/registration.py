@@ -1,8 +1,8 @@
 """Register an identity in AWS IoT and write its files. Needs AWS credentials.
 
-After any number of interruptions, at any step, it completes with one certificate. It never gives a
-second certificate to a thing or to a customer of it, and never activates a certificate that was
-deactivated: a person may have decided that.
+It may be interrupted at any step and run again; in the end there is one certificate. Two things
+are left to a person, since someone may have intended the state: it gives no second certificate to
+a thing or a customer, and it activates no certificate that was deactivated.
 
 The credentials need these permissions: ``cloudformation:DescribeStacks`` and, of ``iot:``,
 ``DescribeEndpoint``, ``ListThingPrincipals``, ``CreateThing``, ``CreateCertificateFromCsr``,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
 
 ONCE = Config(retries={"total_max_attempts": 1})
-"""For clients that issue certificates: a call whose answer was lost must not be repeated."""
+"""For clients that issue certificates: botocore must not repeat a call whose answer was lost."""
 
 
 def provision(
@@ -44,20 +44,21 @@ def provision(
 
     Args:
         environment: Where the thing belongs; its ``root`` holds ``certs``.
-        thing_name: As AWS IoT allows it.
+        thing_name: A name that AWS IoT accepts.
         report: Called with a line of text for each thing that changed.
-        customer: Make that customer's identity instead, as ``names.check_customer`` allows it.
+        customer: Make this customer's identity instead; a name that ``names.check_customer``
+            accepts.
 
     Raises:
-        AwsError: The environment is not ready, refuses, or has the thing in a state that only
-            a person may change.
-        IdentityError: What is in the folder is broken, or in use by another run.
+        AwsError: The environment is not ready, AWS IoT refuses, or the thing is in a state that
+            only a person may change.
+        IdentityError: The files in the folder are broken, or in use by another run.
     """
     return Provisioner(environment).provision(thing_name, report, customer=customer)
 
 
 class Provisioner:
-    """Provisions things of one environment, from several threads at once if need be.
+    """Provisions things of one environment; several threads may use it at once.
 
     Raises:
         AwsError: The environment is not ready.
@@ -67,14 +68,14 @@ class Provisioner:
         environment.check_stack()
         self._environment = environment
         self._broker = environment.broker()
-        # Made here: threads may share clients, but not make them.
+        # Threads may share clients, but must not make them.
         self._iot = environment.session.client("iot")
         self._iot_once = environment.session.client("iot", config=ONCE)
 
     def provision(
         self, thing_name: str, report: Callable[[str], None], *, customer: str | None = None
     ) -> Identity:
-        """Do what the function of this name does."""
+        """Provision one thing, as the function ``provision`` does."""
         environment = self._environment
         name = names.client_id(thing_name, customer)
         folder = identity.folder_of(environment.name, name, environment.root)
@@ -93,13 +94,13 @@ class Provisioner:
 
 
 class _Provisioning:
-    """One run for one identity. Each step may be repeated; their order is what makes it safe."""
+    """One run for one identity. Each step may be repeated; their order makes interruptions safe."""
 
     def __init__(
         self,
         *,
         environment: aws.AwsEnvironment,
-        broker: aws.Broker,
+        broker: aws.BrokerAddress,
         iot: "IoTClient",
         iot_once: "IoTClient",
         thing_name: str,
@@ -127,7 +128,7 @@ class _Provisioning:
             ownership.check_thing(self._iot, environment.name, self._thing_name, principals)
         if certificate is None:
             self._check_unclaimed(principals or [])
-            # A policy that is too long is found before anything is made.
+            # If the policy is too long, this fails before anything is made.
             self._document(f"arn:aws:iot:{environment.region}:{environment.account}")
             certificate = certificates.issue(self._iot_once, self._folder, self._name, self._report)
         self._register(certificate, principals)
@@ -138,7 +139,7 @@ class _Provisioning:
         return made
 
     def _existing(self) -> Certificate | None:
-        """The certificate that an earlier run left, complete or not; None if one must be issued."""
+        """The certificate of an earlier run, complete or not; None if one must be issued."""
         journal = IssueJournal.read(self._folder)
         if journal is not None:
             certificate = journal.certificate
@@ -161,7 +162,7 @@ class _Provisioning:
         return self._as_registered(certificate, unfinished=journal is not None)
 
     def _as_registered(self, known: Certificate, *, unfinished: bool) -> Certificate | None:
-        """``known`` with AWS IoT's own copy of its text; None if it is of no use any more."""
+        """``known`` with its PEM text from AWS IoT; None if it must be replaced."""
         try:
             found = self._iot.describe_certificate(certificateId=known.certificate_id)
         except self._iot.exceptions.ResourceNotFoundException:
@@ -190,7 +191,7 @@ class _Provisioning:
         )
 
     def _replace(self, known: Certificate, why: str) -> None:
-        """Have a new certificate issued for a new key: the old key may be in the wrong hands."""
+        """Request a new key and certificate: the old key may be in the wrong hands."""
         IssueJournal(started_at=datetime.now(UTC), new_key=True).write(self._folder)
         self._report(
             f"certificate {known.certificate_id}: {why}; a new key and certificate are made"
@@ -206,7 +207,7 @@ class _Provisioning:
             )
 
     def _principals(self) -> list[str] | None:
-        """ARNs of what is attached to the thing; None if there is no such thing."""
+        """ARNs of the principals attached to the thing; None if the thing does not exist."""
         name = self._thing_name
         try:
             return list(
@@ -216,7 +217,7 @@ class _Provisioning:
             return None
 
     def _check_unclaimed(self, principals: list[str]) -> None:
-        """Refuse to make a second certificate for a thing, which would be a second device."""
+        """Refuse a second certificate: the key of the first one may be on another device."""
         others = [arn for arn in self._alike(principals) if self._usable(arn)]
         if others:
             held = ", ".join(arn.rpartition("/")[2] for arn in others)
@@ -225,12 +226,12 @@ class _Provisioning:
                 f"expected {self._what} to have no certificate, got {held}, whose key "
                 f"is not in {self._folder}",
                 ExitStatus.CONFLICT,
-                remedy="copy the identity from the machine that has it, take "
+                remedy="copy the identity from the machine that has it, use "
                 f"another name, or run python -m ops.revoke {options}, then this again",
             )
 
     def _alike(self, principals: list[str]) -> list[str]:
-        """The certificates of the thing, or of the customer, that this identity is for."""
+        """The thing's certificates for the same purpose: its own, or those of the customer."""
         iot, environment = self._iot, self._environment.name
         if self._customer is None:
             return [arn for arn in principals if not customers.is_customers(iot, environment, arn)]
@@ -238,12 +239,12 @@ class _Provisioning:
         return [arn for arn in principals if arn in carriers]
 
     def _usable(self, certificate_arn: str) -> bool:
-        """Whether a device could still connect with it: it has not been revoked."""
+        """Whether a device might still connect with the certificate: it was not revoked."""
         ownership.check_certificate(self._iot, self._environment.name, certificate_arn)
         try:
             found = self._iot.describe_certificate(certificateId=certificate_arn.rpartition("/")[2])
         except self._iot.exceptions.ResourceNotFoundException:
-            return True  # not a certificate of this account's registry; a person must look
+            return True  # not in this account's registry; a person must decide
         return found["certificateDescription"]["status"] != "REVOKED"
 
     def _register(self, certificate: Certificate, principals: list[str] | None) -> None:
@@ -251,7 +252,7 @@ class _Provisioning:
         if principals is None:
             iot.create_thing(thingName=thing_name)
             self._report(f"thing {thing_name}: created")
-        # First, as the group says which environment the thing belongs to.
+        # Runs first: the group says which environment the thing belongs to.
         group_name = names.thing_group_name(self._environment.name)
         groups = aws.listed(iot, "list_thing_groups_for_thing", "thingGroups", thingName=thing_name)
         if group_name not in [group["groupName"] for group in groups]:
@@ -268,14 +269,14 @@ class _Provisioning:
                 iot.attach_policy(policyName=policy_name, target=arn)
             self._report(f"policy {policy_name}: attached to the certificate")
         if arn not in (principals or []):
-            # Exclusively: attached to a second thing as well, the certificate could speak for both.
+            # Exclusively: a certificate that is attached to two things could act as both.
             iot.attach_thing_principal(
                 thingName=thing_name, principal=arn, thingPrincipalType="EXCLUSIVE_THING"
             )
             self._report(f"thing {thing_name}: certificate attached")
 
     def _document(self, owner: str) -> str | None:
-        """What the customer's policy must say; None for the thing's own, which the stack makes."""
+        """The customer's policy; None for the thing's own policy, which the stack makes."""
         if self._customer is None:
             return None
         return customers.policy_document(

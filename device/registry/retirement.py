@@ -1,4 +1,4 @@
-"""Remove a certificate from AWS IoT, in the only order that is safe and that AWS IoT allows."""
+"""Remove a certificate from AWS IoT, in the order that is safe and that AWS IoT accepts."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from device.aws import listed
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
 
-# Detaching is asynchronous: until it is done, the certificate cannot be deleted.
+# Detaching is asynchronous; the certificate can be deleted only after it.
 # https://docs.aws.amazon.com/iot/latest/apireference/API_DetachThingPrincipal.html
 _DELETE_ATTEMPTS = 10
 _DELETE_PAUSE_SECONDS = 1.0
@@ -21,7 +21,7 @@ def deactivate(
     status: Literal["INACTIVE", "REVOKED"],
     report: Callable[[str], None],
 ) -> bool:
-    """Make the certificate unusable; return False if it does not exist any more."""
+    """Set the certificate to ``status``; return False if the certificate no longer exists."""
     certificate_id = certificate_arn.rpartition("/")[2]
     try:
         found = iot.describe_certificate(certificateId=certificate_id)["certificateDescription"]
@@ -36,7 +36,7 @@ def deactivate(
 def retire(iot: "IoTClient", certificate_arn: str, report: Callable[[str], None]) -> None:
     """Deactivate the certificate, detach it from everything, and delete it.
 
-    Deactivation comes first, so that nobody can use it after an interruption. May be repeated.
+    It is deactivated first, so that nobody can use it if a later step fails. May be repeated.
 
     Raises:
         botocore.exceptions.ClientError: AWS IoT refuses.

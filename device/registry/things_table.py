@@ -1,4 +1,4 @@
-"""Do the same for many things: read their names, and work on a few at a time."""
+"""Work on many things: read their names from a CSV file, and process a few at a time."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +11,8 @@ from device.errors import DeviceError
 
 COLUMN = "thing_name"
 
-# Well within AWS IoT's limit of 10 calls per second for most operations that create something.
-# botocore retries throttled calls.
+# AWS IoT accepts 10 calls per second of most operations that create something. Four threads stay
+# well below that, and botocore retries calls that are throttled.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#thing-limits
 _THREADS = 4
 
@@ -31,7 +31,7 @@ def read(table: TextIO) -> tuple[list[Row], list[str]]:
     """Read a CSV file with a column ``thing_name``.
 
     Returns:
-        The rows, and a sentence for each line that is not one.
+        The rows, and a sentence for each bad line.
     """
     rows: list[Row] = []
     bad: list[str] = []
@@ -58,10 +58,10 @@ def read(table: TextIO) -> tuple[list[Row], list[str]]:
 
 
 def each(rows: Iterable[Row], work: Callable[[str], T]) -> Iterator[tuple[Row, T | DeviceError]]:
-    """Do ``work`` for each thing, and give each one's result or error as soon as it is there.
+    """Call ``work`` for each thing, and yield each result or error as soon as it is known.
 
-    When the caller stops early, as after Ctrl-C, what has begun is completed and nothing else
-    is begun.
+    If the caller stops early, as after Ctrl-C, calls that have begun are completed and no other
+    call is begun.
     """
     with ThreadPoolExecutor(_THREADS) as threads:
         futures: dict[Future[T], Row] = {threads.submit(work, row.thing_name): row for row in rows}

@@ -1,13 +1,13 @@
-"""The pre-provisioning hook: AWS IoT asks it before it registers a device by claim.
+"""The pre-provisioning hook: AWS IoT calls it before it registers a device by claim.
 
-A claim certificate is shared by many devices, and may be stolen. So the hook allows only
-a name that no device has: a thing with a certificate, its own or a customer's, gets no second one
-this way. The certificate that is being registered does not count, since a device whose answer was
-lost may ask again.
+Many devices share a claim certificate, and it may be stolen. So the hook allows a name only if no
+other device has it: a thing that has a certificate, its own or a customer's, gets no second one
+this way. The certificate that is being registered does not count, so a device whose answer was lost
+may ask again.
 
 Any error here refuses the device, which may ask again.
 
-Environment: ``THING_NAME_PATTERN``, the regular expression of a thing's name.
+Environment variable: ``THING_NAME_PATTERN``, the regular expression of a thing's name.
 
 See https://docs.aws.amazon.com/iot/latest/developerguide/pre-provisioning-hook.html
 """
@@ -29,12 +29,12 @@ _CONFIG = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts
 def refusal(
     event: Mapping[str, Any], pattern: str, principals_of: Callable[[str], Iterable[str]]
 ) -> str | None:
-    """Why the device may not have the name it asks for; None if it may.
+    """Return why the device may not have the name that it asks for; None if it may have it.
 
     Args:
-        event: What AWS IoT sends; the device chooses its ``parameters``.
-        pattern: Of a thing's name.
-        principals_of: Returns the ARNs of what is attached to a thing.
+        event: The event from AWS IoT; its ``parameters`` come from the device.
+        pattern: The regular expression of a thing's name.
+        principals_of: Returns the ARNs of the principals attached to the thing of a name.
     """
     parameters = event.get("parameters")
     name = parameters.get("ThingName") if isinstance(parameters, Mapping) else None
@@ -49,7 +49,7 @@ def refusal(
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, bool]:
     """Answer AWS IoT, and log each answer with the claim certificate that was used."""
     reason = refusal(event, os.environ["THING_NAME_PATTERN"], _principals_of)
-    # What the device said is not logged: it may be anything.
+    # Values that the device sent are not logged.
     answer = {
         "allowed": reason is None,
         "reason": reason,

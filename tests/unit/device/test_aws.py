@@ -248,7 +248,7 @@ def test_the_local_broker_is_the_one_that_listens_now(
     write_local(root)
     answer_with(monkeypatch, account("000000000000"))
     environment = aws.session_for("local", root)
-    assert environment.broker() == aws.Broker("localhost", 8884, b"its CA")
+    assert environment.broker() == aws.BrokerAddress("localhost", 8884, b"its CA")
     (root / ".local" / "mqtt.json").unlink()
     with pytest.raises(AwsError, match="the local stack is not running"):
         environment.broker()

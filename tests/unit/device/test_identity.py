@@ -50,7 +50,7 @@ def test_names_the_missing_file(folder: Path, name: str) -> None:
 )
 def test_refuses_another_description(folder: Path, content: str) -> None:
     (folder / "device.json").write_text(content)
-    with pytest.raises(IdentityError, match="expected a device's description"):
+    with pytest.raises(IdentityError, match="expected an identity's device.json"):
         identity.load(folder)
 
 
@@ -65,7 +65,7 @@ def test_refuses_a_key_and_a_certificate_that_are_not_a_pair(folder: Path, tmp_p
     (tmp_path / "two").mkdir()
     other = provision(environment(tmp_path / "two", FakeIot()), "sensor-1", lambda _: None)
     (folder / "private.key").write_bytes(other.key_path.read_bytes())
-    with pytest.raises(IdentityError, match="expected a pair"):
+    with pytest.raises(IdentityError, match="got the certificate of another key"):
         identity.load(folder)
 
 

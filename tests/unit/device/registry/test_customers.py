@@ -124,7 +124,7 @@ def test_the_policy_follows_the_contracts(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(contracts, "channels", lambda channels=channels: channels)
         said: list[str] = []
         run(tmp_path, iot, said=said)
-        assert said == [f"policy {POLICY}: brought up to date"]
+        assert said == [f"policy {POLICY}: updated"]
     assert f"events_{count - 1}/acme" in list(iot.documents[POLICY].values())[-1]
 
 
