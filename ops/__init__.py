@@ -1,3 +1,3 @@
-"""What an operator does, with AWS credentials: each command is ``python -m ops.NAME``."""
+"""The operator's commands, which need AWS credentials: ``python -m ops.NAME``."""
 
-import device  # noqa: F401  # a clean Ctrl-C while a command is still being imported
+import device  # noqa: F401  # handles Ctrl-C while a command is still being imported

@@ -60,11 +60,11 @@ class Answer:
     """The answer to a query.
 
     Attributes:
-        columns: In the query's order, each with another name.
-        rows: Athena's text of each value, None for null; as many in each row as there are columns.
-        scanned_bytes: What the query is charged for (https://aws.amazon.com/athena/pricing).
-        seconds: From start to the last row.
-        is_text: It is the text of SHOW, DESCRIBE or EXPLAIN, not a table.
+        columns: Columns in the query's order, with unique names.
+        rows: One value per column: Athena's text, or None for null.
+        scanned_bytes: Bytes that the query is charged for (https://aws.amazon.com/athena/pricing).
+        seconds: Time from the start to the last row.
+        is_text: Whether it is the text of SHOW, DESCRIBE or EXPLAIN instead of a table.
     """
 
     columns: tuple[Column, ...]
@@ -74,7 +74,7 @@ class Answer:
     is_text: bool = False
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """The rows as JSON objects, with numbers and booleans as such."""
+        """The rows as JSON objects; numbers and booleans have their JSON types."""
         for row in self.rows:
             yield {
                 column.name: None if value is None else _value(column.type, value)
@@ -89,16 +89,17 @@ def _value(type_: str, text: str) -> object:
         value = _NUMBERS.get(type_, str)(text)
     except (ValueError, InvalidOperation):
         return text
-    # JSON has neither NaN nor the infinities; as text they survive.
+    # JSON has neither NaN nor infinity, so they stay text.
     finite = not isinstance(value, float) or value - value == 0
     return value if finite else text
 
 
 def run(environment: AwsEnvironment, sql: str) -> Answer:
-    """Run ``sql`` to its end; stop it in Athena if interrupted.
+    """Run ``sql`` and wait for its answer; on Ctrl-C, stop it in Athena.
 
     Raises:
-        QueryError: Athena refused, failed or cancelled it, as by the workgroup's scan limit.
+        QueryError: Athena refused, failed or cancelled the query, for example at the workgroup's
+            scan limit.
         AwsError: Athena cannot be used.
     """
     started = time.monotonic()
@@ -115,13 +116,13 @@ def run(environment: AwsEnvironment, sql: str) -> Answer:
         try:
             execution = _wait(athena, query_id)
         except KeyboardInterrupt:
-            with contextlib.suppress(ClientError):  # not everyone who may start one may stop it
+            with contextlib.suppress(ClientError):  # no permission to stop a query
                 athena.stop_query_execution(QueryExecutionId=query_id)
             raise
         columns, rows = _fetch(athena, query_id)
     is_text = execution.get("StatementType", "DML") != "DML"
-    # The answer of SELECT begins with a row of the columns' names, that of SHOW does not: what it
-    # lists first may have the name of its column.
+    # The answer to SELECT begins with the column names as a row. The answer to SHOW does not: its
+    # first row may happen to equal its column's name.
     if not is_text and rows[:1] == [[column.name for column in columns]]:
         del rows[0]
     columns, rows = _aligned(columns, rows)
@@ -168,14 +169,14 @@ def _cells(row: "RowTypeDef", columns: int) -> list[str | None]:
 def _aligned(
     columns: Sequence[Column], rows: list[list[str | None]]
 ) -> tuple[tuple[Column, ...], list[list[str | None]]]:
-    """Give each column a name of its own, and each row as many cells as there are columns."""
+    """Give each column a unique name, and each row one cell per column."""
     width = max([len(columns), *map(len, rows)])
     named: list[Column] = []
     taken = {column.name for column in columns}
     seen: set[str] = set()
     for at in range(width):
         name, kind = (columns[at].name, columns[at].type) if at < len(columns) else ("", "varchar")
-        name = name or f"_col{at}"  # as Athena calls what has no name
+        name = name or f"_col{at}"  # Athena's name for a column without one
         if name in seen:
             name = next(new for n in count(2) if (new := f"{name}_{n}") not in taken | seen)
         seen.add(name)

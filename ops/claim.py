@@ -37,8 +37,8 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
     """Return the claim certificate on this machine; make it if there is none.
 
     Raises:
-        AwsError: The environment is not ready, refuses, or has revoked the certificate.
-        IdentityError: What is in the folder is broken, or in use by another run.
+        AwsError: The environment is not ready, AWS IoT refuses, or the certificate is not active.
+        IdentityError: The files in the folder are broken, or in use by another run.
     """
     environment.check_stack()
     broker = environment.broker()
@@ -78,7 +78,7 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
 def revoke(
     environment: aws.AwsEnvironment, certificate_arns: list[str], report: Callable[[str], None]
 ) -> None:
-    """Revoke and delete the claim certificates, and remove the one on this machine.
+    """Revoke and delete the claim certificates, and remove the claim's folder on this machine.
 
     Raises:
         AwsError: AWS IoT refuses.
@@ -89,7 +89,7 @@ def revoke(
         ownership.check_identity(environment, folder, device, names.CLAIM, None)
     iot = environment.session.client("iot")
     with aws.explained(environment.name):
-        # Revoke all of them first: from here on nobody can register with them.
+        # Revoke all of them first: from here on no device can register with them.
         for arn in certificate_arns:
             retirement.deactivate(iot, arn, "REVOKED", report)
         for arn in certificate_arns:
@@ -131,12 +131,12 @@ def _check_active(iot: "IoTClient", claim: Identity) -> None:
 @click.option(
     "--revoke", "revoking", is_flag=True, help="Revoke and delete all claim certificates of ENV."
 )
-@click.option("--yes", is_flag=True, help="Do not ask before revoking; for scripts.")
+@click.option("--yes", is_flag=True, help="Revoke without asking; for scripts.")
 def main(environment: str, *, revoking: bool, yes: bool) -> None:
     """Make the claim certificate, with which devices register themselves, and print its folder.
 
-    Each machine that runs this has its own. A claim certificate can only register devices, under
-    names that no device has.
+    Each machine that runs this command has its own claim certificate. It can only register devices,
+    under names that no device has.
     """
     opened = aws.session_for(environment)
     if not revoking:

@@ -1,14 +1,14 @@
 """List things and their certificates: ``python -m ops.list --env ENV``.
 
 Prints every thing of the environment's group with its certificates: their age and status, the
-customer that a certificate is for, and when the thing was last connected, where fleet indexing
+customer that a certificate is for, and when the thing was last connected, if fleet indexing
 knows it. Warns of certificates that
 
 - are shared: attached to more than one thing, so that one key speaks for several devices
 - are old: issued more than a year ago; run ``device.rotate``
 - are not active, but still attached
-- carry the environment's device policy, or a customer's, but are attached to no thing
-- are attached to a thing of the environment, but do not carry a policy of the environment
+- have the environment's device policy, or a customer's, but are attached to no thing
+- are attached to a thing of the environment, but have no policy of the environment
 
 The credentials need, of ``iot:``, ``ListThingsInThingGroup``, ``ListThingPrincipals``,
 ``ListPolicies``, ``ListTargetsForPolicy``, ``DescribeCertificate``, ``ListPrincipalThings`` and
@@ -40,23 +40,23 @@ _OLD = timedelta(days=365)
 
 _COLUMNS = ("thing", "customer", "certificate", "status", "days", "last connection", "warnings")
 
-# Together within what AWS IoT takes a second; botocore repeats what is throttled.
+# This stays within the quotas of AWS IoT; botocore retries calls that are throttled.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#thing-limits
 _THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One certificate of one thing; or a thing without one, or a certificate without a thing.
+class Registration:
+    """A certificate of a thing, a thing without a certificate, or a certificate without a thing.
 
     Attributes:
-        thing_name: None if the certificate is attached to no thing.
-        certificate_id: None if the thing has no certificate.
-        status: AWS IoT's.
-        age_days: Since it was issued.
+        thing_name: Name of the thing; None if the certificate is attached to no thing.
+        certificate_id: AWS IoT's id of the certificate; None if the thing has no certificate.
+        status: Status of the certificate in AWS IoT.
+        age_days: Days since the certificate was issued.
         last_connection: When the thing last connected or disconnected; None if unknown.
-        warnings: What a person should look at.
-        customer: Whose sub-topics of the thing it is for; None if it is the thing's own.
+        warnings: Findings that a person should check.
+        customer: The customer that the certificate is for; None if it is the thing's own.
     """
 
     thing_name: str | None
@@ -68,11 +68,11 @@ class Entry:
     customer: str | None = None
 
 
-def entries(environment: aws.AwsEnvironment) -> list[Entry]:
-    """Everything that is registered in ``environment``, by thing name.
+def registrations(environment: aws.AwsEnvironment) -> list[Registration]:
+    """List the things and certificates of ``environment``, sorted by thing name.
 
     Raises:
-        AwsError: It is not deployed, or AWS IoT refuses.
+        AwsError: The environment is not deployed, or AWS IoT refuses.
     """
     iot = environment.session.client("iot")
     group = names.thing_group_name(environment.name)
@@ -85,7 +85,7 @@ def entries(environment: aws.AwsEnvironment) -> list[Entry]:
             carriers = dict.fromkeys(_targets(iot, policy))
         except iot.exceptions.ResourceNotFoundException:
             raise AwsError(
-                f"expected the thing group {group} and the policy {policy}, got none such",
+                f"expected the thing group {group} and the policy {policy}, got one or neither",
                 ExitStatus.NO_STACK,
                 remedy=f"run {aws.deploy_command(environment.name)}",
             ) from None
@@ -104,20 +104,20 @@ def entries(environment: aws.AwsEnvironment) -> list[Entry]:
     for thing, its_arns in held.items():
         last = connections.get(thing)
         if not its_arns:
-            made.append(Entry(thing, last_connection=last, warnings=("no certificate",)))
+            made.append(Registration(thing, last_connection=last, warnings=("no certificate",)))
         for arn in its_arns:
             customer = carriers.get(arn)
-            entry = _entry(thing, arn, *described[arn])
+            entry = _registration(thing, arn, *described[arn])
             if arn not in carriers:
                 foreign = f"has no policy of environment {environment.name}"
                 entry = replace(entry, warnings=(*entry.warnings, foreign))
-            # The index knows only the thing's own connection.
+            # Fleet indexing knows only the thing's own connection.
             last_of_it = last if customer is None else None
             made.append(replace(entry, last_connection=last_of_it, customer=customer))
     for arn in arns:
         description, its_things = described[arn]
         if not its_things and description:
-            entry = _entry(None, arn, description, its_things)
+            entry = _registration(None, arn, description, its_things)
             made.append(replace(entry, customer=carriers.get(arn)))
     return made
 
@@ -132,7 +132,7 @@ def _certificates(iot: "IoTClient", thing: str) -> list[str]:
 
 
 def _describe(iot: "IoTClient", arn: str) -> tuple[dict[str, Any], list[str]]:
-    """The certificate's description, empty if it was deleted meanwhile, and its things."""
+    """The certificate's description, empty if it was just deleted, and its things."""
     try:
         answer = iot.describe_certificate(certificateId=arn.rpartition("/")[2])
         things = list(aws.listed(iot, "list_principal_things", "things", principal=arn))
@@ -141,12 +141,12 @@ def _describe(iot: "IoTClient", arn: str) -> tuple[dict[str, Any], list[str]]:
     return dict(answer["certificateDescription"]), things
 
 
-def _entry(
+def _registration(
     thing: str | None,
     arn: str,
     description: dict[str, Any],
     things: list[str],
-) -> Entry:
+) -> Registration:
     age = datetime.now(UTC) - description["creationDate"] if description else timedelta()
     status = description.get("status", "DELETED")
     others = sorted(set(things) - {thing})
@@ -159,11 +159,12 @@ def _entry(
         warnings.append(f"older than {_OLD.days} days")
     if thing is not None and status != "ACTIVE":
         warnings.append(f"{status.lower()}, but attached")
-    return Entry(thing, arn.rpartition("/")[2], status, age.days, warnings=tuple(warnings))
+    certificate_id = arn.rpartition("/")[2]
+    return Registration(thing, certificate_id, status, age.days, warnings=tuple(warnings))
 
 
 def _connections(iot: "IoTClient", group: str) -> dict[str, datetime]:
-    """When each thing last connected or disconnected; empty where nothing is indexed."""
+    """When each thing last connected or disconnected; empty without fleet indexing."""
     found: dict[str, datetime] = {}
     arguments: dict[str, Any] = {"queryString": f"thingGroupNames:{group}"}
     try:
@@ -176,7 +177,7 @@ def _connections(iot: "IoTClient", group: str) -> dict[str, datetime]:
             if not answer.get("nextToken"):
                 return found
             arguments["nextToken"] = answer["nextToken"]
-    except ClientError:  # no index, or no permission to ask it: nothing is known
+    except ClientError:  # there is no index, or no permission to search it
         return found
 
 
@@ -192,7 +193,7 @@ def _connections(iot: "IoTClient", group: str) -> dict[str, datetime]:
 @cli.format_option("table", "json", text="Format of stdout; json prints one object per line.")
 def main(environment: str, *, output_format: str) -> None:
     """List the things of ENV and their certificates, with warnings."""
-    found = entries(aws.session_for(environment))
+    found = registrations(aws.session_for(environment))
     if not found:
         cli.say(f"environment {environment} has no things and no certificates")
         return
@@ -212,7 +213,7 @@ def main(environment: str, *, output_format: str) -> None:
     )
 
 
-def _print_table(found: Iterable[Entry]) -> None:
+def _print_table(found: Iterable[Registration]) -> None:
     table = Table(show_edge=False, pad_edge=False)
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
@@ -228,7 +229,7 @@ def _print_table(found: Iterable[Entry]) -> None:
             "; ".join(entry.warnings),
         )
         table.add_row(*("-" if cell is None else str(cell) for cell in cells))
-    # A pipe has no width, and a truncated id is of no use to a program.
+    # A pipe has no width, and a program cannot use a truncated id.
     width = None if sys.stdout.isatty() else 400
     Console(markup=False, highlight=False, width=width).print(table)
 

@@ -9,7 +9,7 @@ from contracts import Contract
 from ops import raw_lines
 from ops.athena import Answer, Column
 
-# A constant, not current_date: with it, Athena reads the partitions of these days only.
+# The day is a constant, not current_date, so that Athena reads only the partitions it needs.
 _SINCE = "dt >= '{since}'"
 
 # The topic is dt/{env}/{thing}/{channel}, and /{customer} after it.
@@ -25,9 +25,10 @@ class NamedQuery:
     """A query that has a name.
 
     Attributes:
-        about: What it shows, for ``--list``.
-        build: Makes its SQL, for a contract, from what has arrived since a UTC day.
-        finish: Turns Athena's answer into what is shown; its second argument is true for a table.
+        about: What the query answers, for ``--list``.
+        build: Makes the SQL for a contract and the first UTC day of arrival to read.
+        finish: Turns Athena's answer into the answer to show; its second argument says whether
+            that is shown as a table.
     """
 
     about: str
@@ -38,7 +39,7 @@ class NamedQuery:
 def _latest(contract: Contract, since: date) -> str:
     """One row per thing and customer, chosen by the reading's own time.
 
-    A reading cannot be newer than its arrival: a clock that is ahead does not hide later readings.
+    A reading counts as no newer than its arrival, so a clock that is ahead hides no later readings.
     """
     time = _time_column(contract)
     fields = [_quoted(field.column) for field in contract.fields]
@@ -54,7 +55,7 @@ def _latest(contract: Contract, since: date) -> str:
 
 
 def _time_column(contract: Contract) -> str:
-    """When a reading was taken: its first required time, or when it was received."""
+    """The time of a reading: the contract's first required time, or the time of arrival."""
     return next(
         (
             _quoted(field.column)
@@ -68,7 +69,7 @@ def _time_column(contract: Contract) -> str:
 
 
 def _quoted(column: str) -> str:
-    """A contract's field may have a name that SQL reserves."""
+    """Quote a column, since a contract's field may have a name that SQL reserves."""
     return f'"{column}"'
 
 
@@ -81,7 +82,7 @@ def _volume(contract: Contract, since: date) -> str:
 
 
 def _rejected(contract: Contract, since: date) -> str:
-    # The raw key holds the time of its batch.
+    # The raw key contains the time of its batch.
     return (
         f"SELECT reason, path, reading_index, line FROM {contract.channel}_rejected "
         f"WHERE {_SINCE.format(since=since)} "
@@ -91,7 +92,7 @@ def _rejected(contract: Contract, since: date) -> str:
 
 
 def _with_payloads(answer: Answer, in_table: bool) -> Answer:
-    """Add what the raw lines say. A table shows only the beginning of a payload."""
+    """Add thing, time and payload from the raw lines. A table shows the beginning of a payload."""
     columns = (
         Column("thing_name", "varchar"),
         Column("received_at", "timestamp"),
@@ -144,7 +145,7 @@ NAMED = {
 
 
 def sql_of(name: str, channel: str, since: date) -> str:
-    """The SQL of the query ``name``, over what has arrived for ``channel`` since a UTC day.
+    """The SQL of the query ``name`` for ``channel``, from the UTC day of arrival ``since``.
 
     Raises:
         ContractError: The channel has no valid contract.

@@ -7,9 +7,9 @@ arrival, UTC: name them in WHERE, so that Athena reads, and charges for, only th
 A statement that may change something, such as DROP TABLE, CREATE TABLE AS or UNLOAD, runs only
 with --allow-write.
 
-A table shows the columns that fit the terminal, and names the others; ids are shortened in it. CSV
-and JSON hold everything. In CSV, null is nothing and an empty string is "". A column whose name
-occurs again is called NAME_2. Times are in UTC.
+A table shows the columns that fit the terminal, names the others, and shortens ids. CSV and JSON
+contain everything. In CSV, an empty cell is null and "" is an empty string. The second column of
+the same name is called NAME_2. Times are in UTC.
 
 The credentials need athena:StartQueryExecution, GetQueryExecution, GetQueryResults and
 StopQueryExecution, glue:GetDatabase, GetTable and GetPartitions, and on the buckets
@@ -43,15 +43,17 @@ from ops.statements import write_in
 )
 @click.argument("sql", required=False)
 @cli.environment_option(required=False)
-@click.option("--named", type=click.Choice(sorted(NAMED)), help="Run a query of --list.")
+@click.option(
+    "--named", type=click.Choice(sorted(NAMED)), help="Run this query; --list describes them."
+)
 @cli.channel_option("Contract whose tables --named reads.")
-@click.option("--list", "list_", is_flag=True, help="List the named queries and end.")
+@click.option("--list", "list_", is_flag=True, help="List the named queries and exit.")
 @click.option(
     "--columns",
     metavar="NAMES",
-    help="Show these columns of the answer, in this order; names with commas between them.",
+    help="Show only these columns, in this order; separate their names with commas.",
 )
-@click.option("--allow-write", is_flag=True, help="Run SQL that may change something.")
+@click.option("--allow-write", is_flag=True, help="Also run SQL that may change something.")
 @cli.format_option("table", "csv", "json", text="Format of stdout; json: one object per line.")
 def main(
     sql: str | None,
@@ -106,7 +108,7 @@ def _show(answer: Answer, output_format: str) -> None:
         for record in answer.records():
             cli.echo_json(record)
     elif output_format == "csv":
-        # Otherwise click removes from a file what looks like a colour.
+        # With color=False, click would remove text that looks like a colour code.
         click.echo(tables.csv_text(answer, for_terminal=to_terminal), nl=False, color=True)
     elif answer.is_text and answer.rows:
         click.echo(tables.plain_text(answer))

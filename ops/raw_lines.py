@@ -1,6 +1,6 @@
-"""Read the raw line in a rejected line: who sent what, and when it arrived.
+"""Read the raw line in a rejected line: which device sent it, its payload, and when it arrived.
 
-The parser rejected it, so anything may be in it.
+The parser rejected the line, so it may contain anything.
 """
 
 import base64
@@ -16,7 +16,7 @@ _MOST_BYTES = 8 * 2**20
 
 
 def envelope_of(line: str) -> dict[str, Any]:
-    """The envelope in a raw line in base64; empty if there is none."""
+    """The envelope in a raw line, which is in base64; empty if it has no envelope."""
     try:
         found = json.loads(base64.b64decode(line, validate=True))
     except (ValueError, RecursionError):
@@ -25,13 +25,13 @@ def envelope_of(line: str) -> dict[str, Any]:
 
 
 def thing_of(topic: object) -> str | None:
-    """The thing that a topic belongs to; None if it has another form."""
+    """The thing name in a topic; None if the topic has another form."""
     levels = topic.split("/") if isinstance(topic, str) else []
     return levels[2] if len(levels) > 3 else None
 
 
 def time_of(received_at: object) -> str | None:
-    """When a message arrived, in Athena's form; None if ``received_at`` is not milliseconds."""
+    """The time of arrival in Athena's form; None if ``received_at`` is not milliseconds."""
     try:
         moment = datetime.fromtimestamp(received_at / 1000, UTC)  # type: ignore[operator]  # caught
     except (TypeError, ValueError, OverflowError, OSError):
@@ -43,8 +43,8 @@ def payload_of(line: str, reading_index: int | None) -> str:
     r"""The payload in a raw line, or the one reading of it that was rejected.
 
     Args:
-        line: The raw line in base64. What cannot be decoded is shown as far as it can.
-        reading_index: Place of the reading in an array; None for the whole payload.
+        line: The raw line in base64. If it cannot be decoded, it is returned as it is.
+        reading_index: 0-based index of the reading in an array; None for the whole payload.
 
     Returns:
         Text in which bytes that are not UTF-8 appear as ``\xNN``. It may hold control characters.
@@ -69,7 +69,7 @@ def _payload(line: str) -> bytes:
 
 
 def _gunzip(payload: bytes) -> bytes:
-    """The content, as far as it can be decoded; the payload itself if nothing can."""
+    """The unzipped payload up to the first damage; or the payload if there is nothing."""
     try:
         return zlib.decompressobj(31).decompress(payload, _MOST_BYTES) or payload
     except zlib.error:
@@ -77,7 +77,7 @@ def _gunzip(payload: bytes) -> bytes:
 
 
 def _element(payload: bytes, index: int) -> bytes:
-    """The element of an array, as it was written; the payload itself if that is no array."""
+    """The element of an array, unchanged; the payload itself if it is not such an array."""
     try:
         return list(split(payload))[index].strip() if is_packed(payload) else payload
     except (ValueError, IndexError):

@@ -1,15 +1,16 @@
 """Take certificates out of use: ``python -m ops.revoke --env ENV THING``.
 
-Every certificate of the thing is revoked, those of its customers included; then their connections
-are ended. AWS IoT also ends the connections of a revoked certificate by itself, within minutes.
+The command revokes every certificate of the thing and of its customers, and ends their connections.
+AWS IoT also ends the connections of a revoked certificate by itself, within minutes.
 ``--delete`` then detaches and deletes the certificates, the customers' policies and the thing, and
 removes key and certificate from this machine, if they are here. ``--customer NAME`` does the same
 for one customer of the thing only.
 
-``--all`` does it for every thing, customer and claim certificate of the environment. AWS IoT does
-not delete a policy that a certificate carries, so ``cdk destroy`` succeeds only after this.
+``--all`` revokes and deletes every thing, customer and claim certificate of the environment. AWS
+IoT does not delete a policy that is attached to a certificate, so ``cdk destroy`` succeeds only
+after this.
 
-Only what belongs to the environment is changed (``device.registry.ownership``). After an
+The command changes only what belongs to the environment (``device.registry.ownership``). After an
 interruption, run the same command again.
 
 The credentials need, of ``iot:``, ``DescribeEndpoint``, ``DescribeThing``,
@@ -52,11 +53,11 @@ def revoke(
     *,
     delete: bool,
 ) -> None:
-    """Revoke the certificates of ``holder``, end their connections and, to ``delete``, remove all.
+    """Revoke the certificates of ``holder`` and end their connections; optionally delete all.
 
     Args:
-        environment: Where the thing belongs.
-        holder: What ``holdings.find`` gives.
+        environment: The environment of the thing.
+        holder: The result of ``holdings.find``.
         report: Called with a line of text for each thing that changed.
         delete: Also delete the certificates, the customers' policies and the thing (unless the
             holder is one customer), and the identities on this machine.
@@ -70,7 +71,7 @@ def revoke(
     for arn, owner in holder.foreign.items():
         report(f"certificate {_id(arn)}: left alone; it belongs to environment {owner}")
     with aws.explained(environment.name):
-        # Revoke all of them first: from here on nobody can connect with them.
+        # Revoke all of them first: from here on no device can connect with them.
         for arn in holder.certificates:
             retirement.deactivate(iot, arn, "REVOKED", report)
         clients = [names.client_id(thing_name, policy.customer) for policy in holder.policies]
@@ -83,7 +84,7 @@ def revoke(
             return
         _discard_here(environment, clients, holder.certificates, report)
         for arn in holder.certificates:
-            # If this run ended after the detaching, the next one could not find it otherwise.
+            # A later run finds a detached certificate only by this note.
             _note_retiring(iot, thing_name, _id(arn))
             retirement.retire(iot, arn, report)
         for policy in holder.policies:
@@ -131,11 +132,11 @@ def _discard_here(
     certificate_arns: Iterable[str],
     report: Callable[[str], None],
 ) -> None:
-    """Remove the revoked identities on this machine, and name those that are elsewhere."""
+    """Remove the revoked identities on this machine, and report those on other machines."""
     missing = set(map(_id, certificate_arns))
     for client in clients:
         folder = identity.folder_of(environment.name, client, environment.root)
-        with contextlib.suppress(IdentityError):  # missing or incomplete
+        with contextlib.suppress(IdentityError):  # there is no identity, or an incomplete one
             certificate_id = identity.read_device(folder).certificate_id
             if certificate_id not in missing:
                 continue
@@ -151,7 +152,7 @@ def _discard_here(
 
 
 def _note_retiring(iot: "IoTClient", thing_name: str, certificate_id: str) -> None:
-    """Note in the thing which certificate is being detached; empty means none."""
+    """Store on the thing which certificate is being detached; an empty id means none."""
     attributes = {holdings.RETIRING: certificate_id}
     iot.update_thing(
         thingName=thing_name, attributePayload={"attributes": attributes, "merge": True}
@@ -161,11 +162,11 @@ def _note_retiring(iot: "IoTClient", thing_name: str, certificate_id: str) -> No
 def _disconnect(
     environment: aws.AwsEnvironment, client_id: str, report: Callable[[str], None]
 ) -> None:
-    """End the connection of ``client_id``, if there is one and the endpoint is able to."""
+    """End the connection of ``client_id``, if there is one; the emulator cannot end any."""
     if environment.name == aws.LOCAL:
         report(
-            f"client {client_id}: a live connection stays; the emulator ends none, "
-            "but refuses the next one"
+            f"client {client_id}: an open connection stays open, since the emulator cannot end it; "
+            "the next connection is refused"
         )
         return
     session = environment.session
@@ -195,10 +196,10 @@ def _disconnect(
     statuses=(ExitStatus.CONFLICT, *cli.AWS_STATUSES),
 )
 @cli.environment_option()
-@click.option("--all", "everything", is_flag=True, help="Empty ENV of all its identities.")
-@click.option("--delete", is_flag=True, help="Also delete certificates, thing and local key.")
-@click.option("--yes", is_flag=True, help="Do not ask; for scripts.")
-@cli.customer_option("Only this customer of THING; the thing and its other customers stay.")
+@click.option("--all", "everything", is_flag=True, help="Revoke and delete every identity of ENV.")
+@click.option("--delete", is_flag=True, help="Also delete certificates, thing, and local key.")
+@click.option("--yes", is_flag=True, help="Revoke without asking; for scripts.")
+@cli.customer_option("Revoke only this customer of THING.")
 @click.argument("thing_name", metavar="[THING]", required=False, callback=cli.thing_name)
 def main(
     environment: str,
@@ -214,12 +215,12 @@ def main(
     With --all, revoke and delete every identity of ENV: things, certificates, customers' policies
     and claim certificates. Run it before cdk destroy.
 
-    Asks first. Prints the ids of the certificates, one per line.
+    Asks for confirmation. Prints the ids of the certificates, one per line.
     """
     if everything == (thing_name is not None):
         raise click.UsageError("expected either THING or --all")
     if everything and (delete or customer is not None):
-        raise click.UsageError("--all deletes everything; drop --delete and --customer")
+        raise click.UsageError("expected --all without --delete and --customer")
     if thing_name is None:
         _main_everything(aws.session_for(environment), yes=yes)
         return

@@ -1,11 +1,10 @@
-"""Tell a statement that only reads from one that changes something.
+"""Recognize SQL statements that only read, and refuse all others.
 
-This guards against typing mistakes; only the credentials' permissions give security.
+This protects against mistakes, not against attacks: the credentials decide what is possible.
 
-A SQL parser was considered (sqlglot, with its Athena dialect): it returns SHOW, EXPLAIN, EXPLAIN
-ANALYZE INSERT, UNLOAD and OPTIMIZE alike as an opaque "Command", so the words would
-still have to be examined. Only statements whose verb is known to read pass; an unknown statement is
-refused.
+A SQL parser was considered (sqlglot, with its Athena dialect). It returns SHOW, EXPLAIN, EXPLAIN
+ANALYZE INSERT, UNLOAD and OPTIMIZE all as an opaque "Command", so we would still have to inspect
+the words. Only verbs that are known to read pass; any other statement is refused.
 """
 
 import re
@@ -27,9 +26,9 @@ _TOKEN = re.compile(
 
 
 def write_in(sql: str) -> str | None:
-    """The verb with which ``sql`` may change something; None if it only reads.
+    """The verb of ``sql`` that may change something; None if ``sql`` only reads.
 
-    Athena runs one statement per query. Several statements are never a read.
+    Athena runs one statement per query. Several statements do not count as reading.
     """
     statements = list(_statements(sql))
     if len(statements) != 1:
@@ -55,11 +54,11 @@ def _statements(sql: str) -> Iterator[list[str]]:
 
 
 def _verb(parts: Sequence[str]) -> str:
-    """The word that says what the statement does."""
+    """The verb of the statement."""
     words = [*dropwhile(lambda part: part in "()", parts)]
     if not words:
         return "nothing"
-    if words[:2] == ["EXPLAIN", "ANALYZE"]:  # which runs the statement
+    if words[:2] == ["EXPLAIN", "ANALYZE"]:  # it runs the statement
         return _verb(words[3:] if words[2:3] == ["VERBOSE"] else words[2:])
     return _verb_after_with(words) if words[0] == "WITH" else words[0]
 

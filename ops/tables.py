@@ -1,4 +1,4 @@
-"""Print the answer of a query: a table for people, CSV for programs."""
+"""Format the answer to a query: a table for people, CSV for programs."""
 
 import io
 import re
@@ -13,18 +13,18 @@ from ops.athena import Answer, Column
 
 _UNLIMITED = 1_000_000
 _GAP = 3  # between two columns of a table
-_NARROW, _LEAST = 26, 16  # a wider column than the first may be folded, to the second at least
+_NARROW, _LEAST = 26, 16  # a column wider than _NARROW may be folded, down to _LEAST
 
-# Certificate ids, trace ids and the like: their beginning is enough to compare them by eye.
+# Certificate ids, trace ids and the like: their beginning is enough to recognize them.
 _ID = re.compile(r"(?i)[0-9a-f]{32,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ID_SHOWN = 8
 
-# A time in UTC, to the millisecond. A timestamp without a zone is one: ours all are.
+# A time in UTC, to the millisecond. All our timestamps without a zone are in UTC.
 _UTC = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{3})?)0*(?: UTC|\+00:00)?")
 
 
 def select(answer: Answer, names: Sequence[str]) -> Answer:
-    """The answer with only these columns, in this order.
+    """Select these columns of the answer, in this order.
 
     Raises:
         KeyError: There is no column of that name.
@@ -39,7 +39,7 @@ def select(answer: Answer, names: Sequence[str]) -> Answer:
 
 
 def widths(answer: Answer, width: int) -> list[int]:
-    """The widths of the columns that fit ``width`` characters, from the first on.
+    """The widths of the first columns, as many as fit into ``width`` characters.
 
     Narrow columns get what they need. Wide ones share the rest, and their values are folded.
     """
@@ -71,11 +71,11 @@ def widths(answer: Answer, width: int) -> list[int]:
 
 
 def table_text(answer: Answer, column_widths: Sequence[int] | None = None) -> str:
-    """The answer for a person. Values are whole, but ids are shortened.
+    """The answer as a table. Values are complete, but ids are shortened.
 
     Args:
         answer: At least one column.
-        column_widths: Of the columns to show; None shows all, as wide as they need.
+        column_widths: Widths of the columns to show; None shows all columns in full width.
     """
     shown = widths(answer, _UNLIMITED) if column_widths is None else column_widths
     table = Table(show_edge=False, pad_edge=False)
@@ -92,7 +92,7 @@ def table_text(answer: Answer, column_widths: Sequence[int] | None = None) -> st
 
 
 def plain_text(answer: Answer) -> str:
-    """The answer of EXPLAIN, SHOW or DESCRIBE, which is a text, with its line breaks."""
+    """The answer to EXPLAIN, SHOW or DESCRIBE as text, with its line breaks."""
     lines = ("  ".join(value or "" for value in row).splitlines() or [""] for row in answer.rows)
     return "\n".join(printable(line).rstrip() for group in lines for line in group)
 
@@ -111,10 +111,10 @@ def printable(text: str) -> str:
 
 
 def csv_text(answer: Answer, *, for_terminal: bool) -> str:
-    """The answer as CSV: null is nothing, an empty string is ``""``.
+    """The answer as CSV: null is an empty cell, an empty string is ``""``.
 
     Args:
-        answer: Its values are whole.
+        answer: All its values are printed in full.
         for_terminal: Escape control characters.
     """
     if not answer.columns:

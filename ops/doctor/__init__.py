@@ -9,10 +9,10 @@ The exit status is that of the first stage that failed (``device.errors.ExitStat
 order: identity 8, environment 12, network 7, registration 15, broker 6, spool 21, rule 16,
 delivery 17, parser 18, readings 3, table 19, probe 20.
 
-The broker keeps one connection per client id. While a publisher with the same identity is at work
-on this machine, doctor therefore does not connect; ``--take-over`` lets it.
+The broker keeps one connection per client id. So doctor does not connect while a publisher on this
+machine uses the same identity, unless ``--take-over`` is given.
 
-It changes nothing, and needs these permissions. Where one is missing, the check is skipped and
+Doctor changes nothing, and needs these permissions. If one is missing, the check is skipped and
 says so. Athena writes answers to a bucket of the stack, so counting rows needs ``s3:PutObject``
 there: replace ``RESULTS`` by the bucket's name, or leave that statement out.
 

@@ -26,18 +26,19 @@ _COLOURS = {CheckOutcome.OK: "green", CheckOutcome.FAILED: "red", CheckOutcome.S
     statuses=[*(stage.status for stage in STAGES), ExitStatus.PROBE],
 )
 @cli.environment_option()
-@cli.channel_option("Contract of the messages.")
+@cli.channel_option("Contract (channel) of the messages.")
 @click.option("--send", is_flag=True, help="Publish one reading and follow it to its row.")
 @click.option(
     "--take-over",
     is_flag=True,
-    help="Connect even if a publisher of this identity is at work on this machine; it is "
+    help="Connect even while a publisher on this machine uses this identity. The publisher is "
     "disconnected, and reconnects.",
 )
 @click.option(
     "--no-connect",
     is_flag=True,
-    help="Never connect: for a publisher that doctor cannot see, such as one on another machine.",
+    help="Never connect. Use it if a publisher that doctor cannot see uses this identity, for "
+    "example on another machine.",
 )
 @cli.format_option("text", "json", text="Format of stdout; json: one object per line.")
 @cli.customer_option("Examine this customer's identity and messages.")
@@ -56,19 +57,20 @@ def main(
     """Find out why THING's messages do not appear.
 
     Checks every hop from the identity's files to the Athena table, and prints one line per check:
-    ok, failed, or skipped and why. A failure comes with the command or sentence that fixes it.
-    Changes nothing, and needs read permissions only: the docstring of ops/doctor/__init__.py
-    has them as a policy. The exit status is that of the first stage that failed.
+    ok, failed, or skipped with the reason. A failure comes with the command or sentence that
+    fixes it. Changes nothing, and needs read permissions only: the docstring of
+    ops/doctor/__init__.py has them as a policy. The exit status is that of the first stage that
+    failed.
 
-    A broker keeps one connection per identity. While a publisher of THING is at work on this
-    machine, doctor does not connect, unless --take-over is given. It sees publishers that have a
-    spool: device.publish and device.open, not device.simulate.
+    The broker keeps one connection per identity. While a publisher of THING runs on this machine,
+    doctor does not connect, unless --take-over is given. It recognizes publishers by their spool:
+    device.publish and device.open have one, device.simulate does not.
     """
     if no_connect and (send or take_over):
         raise click.UsageError(
             f"expected --no-connect or {'--send' if send else '--take-over'}, got both"
         )
-    environments.settings_of(environment)  # a wrong name is no fault of the device
+    environments.settings_of(environment)  # a wrong name is not the device's fault: fail here
     cli.check_customer(environment, thing_name, customer)
     context = Context(environment, thing_name, channel, PROJECT_ROOT, customer, take_over)
     stages = chosen(connect=not no_connect, send=send)

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from ops.doctor.context import Context
 
-# Only so many objects are read, and so much of each: the search must end in a busy fleet too.
+# Limits of the objects and of the bytes of each that are read: a search must end in any fleet.
 MOST_OBJECTS = 50
 _MOST_BYTES = 16 * 2**20
 
@@ -31,7 +31,7 @@ class ListedObject:
 
     @property
     def url(self) -> str:
-        """As the AWS CLI takes it."""
+        """The object's address for the AWS CLI."""
         return f"s3://{self.bucket}/{self.key}"
 
 
@@ -63,7 +63,7 @@ def listed(context: Context, bucket: str, prefix: str) -> Iterator[ListedObject]
 
 
 def body(context: Context, found: ListedObject, most_bytes: int = 64 * 2**20) -> bytes:
-    """The content of the object, its beginning if it is larger than ``most_bytes``."""
+    """The content of the object, at most its first ``most_bytes``."""
     answer = context.client("s3").get_object(Bucket=found.bucket, Key=found.key)
     content: bytes = answer["Body"].read(most_bytes)
     return content
@@ -81,7 +81,7 @@ def exists(context: Context, bucket: str, key: str) -> bool:
 
 
 def json_lines(context: Context, found: ListedObject) -> Iterator[dict[str, Any]]:
-    """The JSON documents in a gzip object, one per line; none if it is not gzip."""
+    """Yield the JSON documents of a gzip object, one per line; nothing if it is not gzip."""
     content = gzip.GzipFile(fileobj=io.BytesIO(body(context, found, _MOST_BYTES)))
     try:
         lines = content.read(_MOST_BYTES).split(b"\n")
@@ -94,14 +94,14 @@ def json_lines(context: Context, found: ListedObject) -> Iterator[dict[str, Any]
 def find_message(
     context: Context, topic: str, payload: bytes, *, since: float, seen: set[str]
 ) -> tuple[ListedObject, int] | None:
-    """The raw object that holds a message, and the 1-based line; None if there is none yet.
+    """Find the raw object with a message, and its 1-based line; None if there is none yet.
 
     Args:
-        context: Whose raw bucket to search.
-        topic: Where the message was published, without Basic Ingest's prefix.
-        payload: Of the message.
-        since: When it was published, in seconds since the Unix epoch.
-        seen: Keys that need not be read again; those of this search are added.
+        context: The context, whose raw bucket is searched.
+        topic: The topic of the message, without Basic Ingest's prefix.
+        payload: The payload of the message.
+        since: When the message was published, in seconds since the Unix epoch.
+        seen: Keys of objects to skip; the search adds the objects that it reads.
     """
     for candidate in newest(context, context.deployed.raw_bucket, f"raw/{context.channel}/"):
         # The clocks of S3 and of this machine differ by less than a minute.

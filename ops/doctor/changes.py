@@ -1,4 +1,4 @@
-"""What checks find now that they did not find before."""
+"""Compare what checks find now with what they found before."""
 
 import contextlib
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from ops.doctor.findings import Failed, Skipped
 
 
 class Changes:
-    """Runs checks when it is made, and again later.
+    """Runs checks at construction, and again in ``report``.
 
     Args:
-        context: What the checks examine.
-        checks: Checks whose failures count or date what they found.
+        context: The context of the checks.
+        checks: Checks whose failure contains a count or a time, so that a new failure differs.
     """
 
     def __init__(self, context: Context, checks: Sequence[Check]) -> None:
@@ -24,12 +24,12 @@ class Changes:
         """Run the checks again.
 
         Raises:
-            Failed: A check found something that it did not find before.
+            Failed: The failure of the first check that found something else than before.
         """
         for check, before in self._before.items():
             failure = self._failure(check)
             if failure is not None and str(failure) != before:
-                raise Failed(str(failure), failure.remedy)  # which stops the caller
+                raise Failed(str(failure), failure.remedy)  # stops the caller
 
     def _failure(self, check: Check) -> Failed | None:
         with contextlib.suppress(Skipped):

@@ -1,4 +1,4 @@
-"""What the checks examine: one identity of one environment."""
+"""The context of the checks: one identity of one environment."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ class Context:
     """One identity of one environment.
 
     Attributes:
-        environment_name: As in ``cdk.json``.
+        environment_name: The environment's name in ``cdk.json``.
         thing_name: The thing whose messages do not appear.
         channel: Name of the contract.
         root: The project's folder.
-        customer: The customer whose identity it is; None for the thing's own.
+        customer: The customer whose identity it is; None for the thing's own identity.
         take_over: Connect even if that disconnects a publisher.
-        environment: Set by the check that opens it; None while there are no credentials.
-        clock: This machine's.
+        environment: The open environment; None until a check has opened it with credentials.
+        clock: This machine's clock.
     """
 
     environment_name: str
@@ -69,21 +69,21 @@ class Context:
 
     @property
     def topic(self) -> str:
-        """Where the device publishes: through Basic Ingest, as ``device.publish`` does."""
+        """The device's topic through Basic Ingest, which ``device.publish`` uses."""
         return names.basic_ingest_topic(
             self.environment_name, self.thing_name, self.channel, self.customer
         )
 
     @property
     def plain_topic(self) -> str:
-        """The topic in the form in which rules and rows have it."""
+        """The topic without Basic Ingest's prefix, as rules and envelopes contain it."""
         return names.topic(self.environment_name, self.thing_name, self.channel, self.customer)
 
     def spool_contents(self) -> spool_file.Contents | None:
-        """What a publisher has left in the spool; None if there is no spool.
+        """The content of the spool; None if there is no spool.
 
         Raises:
-            SpoolInUse: A publisher is at work.
+            SpoolInUse: A publisher has it open.
             SpoolError: The spool is damaged.
         """
         path = self.identity.spool_path

@@ -1,7 +1,7 @@
-"""What is deployed, read once.
+"""Read what is deployed, each part once.
 
-From the topic rule on, each part is found through the one before it, as a message would: the rule
-names the stream, the stream the bucket, the bucket the queue, the queue the function.
+Each part is found through the one before it, on the way that a message takes: the rule names the
+stream, the stream names the bucket, the bucket names the queue, and the queue names the function.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Deployed:
 
     Args:
         client: Makes the AWS client of a service.
-        environment_name: As in ``cdk.json``.
+        environment_name: The environment's name in ``cdk.json``.
         channel: Name of the contract.
     """
 
@@ -52,7 +52,7 @@ class Deployed:
 
     @property
     def destination(self) -> dict[str, Any]:
-        """Where and how the stream writes."""
+        """The S3 destination of the stream."""
         destination: dict[str, Any] = self.stream["Destinations"][0][
             "ExtendedS3DestinationDescription"
         ]
@@ -83,7 +83,7 @@ class Deployed:
 
     @cached_property
     def queue_arn(self) -> str | None:
-        """The queue that the bucket notifies of the channel's raw objects; None if none."""
+        """ARN of the queue that the bucket notifies of raw objects; None if there is none."""
         found = self._client("s3").get_bucket_notification_configuration(Bucket=self.raw_bucket)
         example = f"raw/{self._channel}/dt=2000-01-01/hour=00/object.ndjson.gz"
         for configuration in found.get("QueueConfigurations", []):
@@ -113,7 +113,7 @@ class Deployed:
         return self.queue_arn
 
     def queue_attributes(self, arn: str) -> dict[str, str]:
-        """The attributes of the queue ``arn``, as they are now."""
+        """The current attributes of the queue ``arn``."""
         sqs = self._client("sqs")
         url = sqs.get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"]
         attributes: dict[str, str] = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
@@ -122,7 +122,7 @@ class Deployed:
         return attributes
 
     def events_in(self, queue_arn: str | None) -> int:
-        """How many events wait in a queue, or are being processed, at this moment."""
+        """The number of events that wait in a queue or are being processed now."""
         if queue_arn is None:
             return 0
         attributes = self.queue_attributes(queue_arn)

@@ -1,7 +1,7 @@
-"""What a check is, and the order in which checks run.
+"""Run the checks of all stages, in order.
 
-A check is a function of the context: it returns what it saw in a few words, or raises ``Failed``
-or ``Skipped``. To add one, write that function and name it in its stage.
+A check is a function of the context. It returns a few words about what it saw, or raises ``Failed``
+or ``Skipped``. To add a check, write that function and name it in its stage.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +22,8 @@ class Stage:
     Attributes:
         name: One word.
         status: The command's exit status when this is the first stage that failed.
-        checks: By name, in order.
-        needs: Stages whose failure this one would only repeat.
+        checks: The checks by name, in order.
+        needs: Stages without which this one would only repeat their failure.
     """
 
     name: str
@@ -51,7 +51,7 @@ def examine(context: Context, stages: Sequence[Stage]) -> Iterator[Finding]:
 def _run(context: Context, stage: str, name: str, check: Check) -> tuple[Finding, bool]:
     """Run one check; return its finding, and whether it blocks."""
     try:
-        # An error of botocore becomes an AwsError, one line with its remedy.
+        # Turns an error of botocore into an AwsError: one line, with a remedy.
         with aws.explained(context.environment_name):
             return Finding(stage, name, CheckOutcome.OK, check(context)), False
     except Skipped as reason:
@@ -64,8 +64,8 @@ def _run(context: Context, stage: str, name: str, check: Check) -> tuple[Finding
             return Finding(stage, name, CheckOutcome.SKIPPED, str(error)), False
         remedy = error.remedy or "fix that, and run this again"
         return Finding(stage, name, CheckOutcome.FAILED, error.message, remedy), True
-    except Exception as defect:  # the other checks can still tell something
-        seen = f"the check itself failed, on what it did not expect: {defect!r}"
+    except Exception as defect:  # the other checks may still find something
+        seen = f"the check itself failed unexpectedly: {defect!r}"
         return Finding(stage, name, CheckOutcome.SKIPPED, seen), False
 
 

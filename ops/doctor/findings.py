@@ -1,11 +1,11 @@
-"""What a check can find."""
+"""The results of a check."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Skipped(Exception):  # noqa: N818  # reads as what happened
-    """The check cannot tell anything here; the message says why."""
+    """The check cannot examine anything here; the message says why."""
 
 
 class Failed(Exception):  # noqa: N818  # reads as what happened
@@ -14,8 +14,8 @@ class Failed(Exception):  # noqa: N818  # reads as what happened
     Args:
         seen: What the check saw.
         remedy: The command or sentence that fixes it.
-        blocks: Whether later checks that depend on this one cannot succeed. False for something
-            that went wrong earlier: the hop may work by now.
+        blocks: Whether later checks that depend on this one cannot succeed. False for an earlier
+            failure: the hop may work again.
     """
 
     def __init__(self, seen: str, remedy: str, *, blocks: bool = True) -> None:

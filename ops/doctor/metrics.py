@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from ops.doctor.context import Context
 from ops.doctor.findings import Skipped
 
-# From then on, the stack's alarms report that a hop is late.
+# The stack's alarms report a hop that is later than this.
 LATE_SECONDS = 15 * 60
 
 
@@ -16,10 +16,10 @@ def last_hour(
     dimensions: dict[str, str],
     statistic: str = "Sum",
 ) -> float:
-    """The sum or maximum of a metric's last hour.
+    """The sum or the maximum of a metric over the last hour.
 
     Raises:
-        Skipped: It has no value.
+        Skipped: The metric has no value.
     """
     now = datetime.now(UTC)
     points = context.client("cloudwatch").get_metric_statistics(

@@ -17,24 +17,24 @@ def ours(context: Context, module: str) -> str:
 
 
 def provision(context: Context) -> str:
-    """The command that repairs an identity."""
+    """The command that repairs the identity."""
     return ours(context, "device.provision")
 
 
 def deploy(context: Context) -> str:
-    """The command that repairs the deployment. A local stack is stopped and deployed again."""
+    """The command that repairs what is deployed; for the local stack, a new start."""
     if context.environment_name == aws.LOCAL:
         return "run python -m local down && python -m local up --detach"
     return f"run {aws.deploy_command(context.environment_name)}"
 
 
 def fix_policy(context: Context) -> str:
-    """The command that repairs the identity's policy: the stack's, or the customer's."""
+    """The command that repairs the identity's policy: the stack's or the customer's."""
     return deploy(context) if context.customer is None else provision(context)
 
 
 def inspect(context: Context, what: str) -> str:
-    """Where to read more: ``what`` on AWS, log files for the local stack."""
+    """Where to find more: in ``what`` on AWS, in log files for the local stack."""
     if context.environment_name == aws.LOCAL:
         return "run python -m local status, and read the files in .local/logs"
     return f"read {what}"

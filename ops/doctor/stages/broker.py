@@ -1,4 +1,4 @@
-"""A connection to the broker, and a message to it."""
+"""Connect to the broker and publish a message."""
 
 from device.delivery import mqtt
 from device.errors import ExitStatus
@@ -30,11 +30,10 @@ def publish(context: Context) -> str:
 
 
 def _spare_publisher(context: Context) -> None:
-    """A broker keeps one connection per client id, the newest."""
+    """Skip the check if it would disconnect a publisher: the broker keeps the newest connection."""
     if context.publisher_is_at_work and not context.take_over:
         raise Skipped(
-            "a publisher is at work with this identity, and would be disconnected; "
-            "--take-over connects nevertheless"
+            "a publisher uses this identity and would be disconnected; --take-over connects anyway"
         )
 
 

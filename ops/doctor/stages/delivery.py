@@ -40,7 +40,8 @@ def freshness(context: Context) -> str:
         group = deployed.destination["CloudWatchLoggingOptions"].get("LogGroupName", "")
         raise Failed(
             f"Firehose's oldest undelivered record was {age:.0f} s old within the last hour",
-            remedies.command(context, f"logs tail --since 1h {group}") + ", and do what it says",
+            remedies.command(context, f"logs tail --since 1h {group}")
+            + ", and fix the error there",
             blocks=False,
         )
     return f"the oldest undelivered record was at most {age:.0f} s old in the last hour"
@@ -76,7 +77,7 @@ def failed_objects(context: Context) -> str:
 
 
 def undelivered_objects(context: Context) -> str:
-    """Firehose has refused no message of this device."""
+    """No message of this device was refused by Firehose."""
     prefix = f"undelivered/{context.channel}/"
     recent = buckets.newest_of_days(context, context.deployed.raw_bucket, prefix)
     for found in islice(recent, buckets.MOST_OBJECTS):

@@ -1,4 +1,4 @@
-"""The environment: clock, credentials, stack, and whose identity it is."""
+"""The environment: clock, credentials, stack, and the identity's account."""
 
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ def clock(context: Context) -> str:
     except AwsError:
         raise Skipped("AWS does not answer") from None  # the next check says why
     if theirs is None:
-        raise Skipped("the endpoint does not tell the time")
+        raise Skipped("the endpoint's answer has no date")
     ours = context.clock()
     if abs(ours - theirs) > _CLOCK_TOLERANCE:
         raise Failed(

@@ -34,7 +34,7 @@ def files(context: Context) -> str:
 
 
 def modes(context: Context) -> str:
-    """Nobody but the owner can read the key."""
+    """Only the owner can read the key."""
     for path, mode in ((context.identity.key_path, 0o600), (context.folder, 0o700)):
         found = stat.S_IMODE(path.stat().st_mode)
         if found & 0o077:

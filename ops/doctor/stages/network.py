@@ -54,7 +54,7 @@ def tcp(context: Context) -> str:
 
 
 def tls(context: Context) -> str:
-    """What answers proves to be the broker."""
+    """The server proves that it is the broker."""
     device, ours = context.device, context.identity
     try:
         trusted = ssl.create_default_context(cafile=ours.ca_path)

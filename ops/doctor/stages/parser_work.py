@@ -1,4 +1,4 @@
-"""Whether the parser keeps up: errors, dead letters and backlog."""
+"""The parser's work: errors, dead letters and backlog."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -12,19 +12,18 @@ _LOG_KEYS = ("message", "error_type", "errorType", "reason", "errorMessage")
 
 
 def waiting(context: Context) -> str:
-    """How many events the function has not processed yet."""
+    """The number of events that the function has not processed yet, in words."""
     count = context.deployed.events_in(context.deployed.queue_arn)
     return f"{cli.counted(count, 'event')} in the queue"
 
 
 def errors(context: Context) -> str:
-    """The function succeeds, if necessary at a later attempt."""
+    """The function succeeds, perhaps after a retry."""
     found = _recent_errors(context)
     if found and context.deployed.events_in(context.deployed.queue_arn):
         raise Failed(
             f"the function fails; {waiting(context)}: {_in_short(found[-1])}",
-            "fix what it says (configuration, permissions or code), then "
-            + remedies.deploy(context),
+            "fix that error (configuration, permissions or code), then " + remedies.deploy(context),
         )
     if found:
         return f"{cli.counted(len(found), 'error')} in the last hour; no event waits any more"
@@ -32,7 +31,7 @@ def errors(context: Context) -> str:
 
 
 def _recent_errors(context: Context) -> list[str]:
-    """What the function has logged as errors in the last hour, since it was last changed."""
+    """Errors in the function's log of the last hour, and after its last change."""
     function = context.deployed.function
     changed = datetime.fromisoformat(function["LastModified"])
     since = max(changed, datetime.now(UTC) - timedelta(hours=1))
@@ -50,7 +49,7 @@ def _recent_errors(context: Context) -> list[str]:
 
 
 def _in_short(message: str) -> str:
-    """What a line of the function's log says."""
+    """The text of a line in the function's log, shortened."""
     try:
         content = json.loads(message)
         parts = [content[key] for key in _LOG_KEYS if content.get(key)]

@@ -20,7 +20,7 @@ from ops.doctor.waiting import in_time
 # How much longer than its buffering interval each hop may take before it counts as broken.
 _PATIENCE_SECONDS = 90.0
 
-# When the probe is lost, one of these may have found why.
+# If the probe is lost, one of these checks may find the cause.
 _EXPLANATIONS = (
     *(delivery.undelivered_objects, delivery.failed_objects),
     *(parser_work.errors, parser_work.dead_letters, readings.rejected),
@@ -45,7 +45,7 @@ class Probe:
         """The broker acknowledges it."""
         if context.publisher_is_at_work and not context.take_over:
             raise Failed(
-                "a publisher is at work with this identity, and would be disconnected",
+                "a publisher uses this identity and would be disconnected",
                 "stop the publisher, or add --take-over",
             )
         self._changes = Changes(context, _EXPLANATIONS)

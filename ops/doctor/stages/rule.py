@@ -91,7 +91,7 @@ def failures(context: Context) -> str:
         raise Failed(
             f"the rule's Firehose action failed {cli.counted(int(failed), 'time')} "
             "in the last hour",
-            "do what the newest object under undelivered/ says",
+            "fix the error in the newest object under undelivered/",
             blocks=False,
         )
     matched = metrics.last_hour(context, "AWS/IoT", "TopicMatch", rule)

@@ -23,7 +23,7 @@ def readings(context: Context) -> str:
             f"{cli.counted(contents.waiting, 'reading')} of an earlier run {verb} still here"
             f"{refused}",
             f"run python -m device.publish --env {context.environment_name} --thing "
-            f"{context.thing_name}{customer} --file /dev/null",  # nothing new, only what is there
+            f"{context.thing_name}{customer} --file /dev/null",  # sends nothing new
         )
     return "empty"
 

@@ -50,7 +50,7 @@ def test_names_the_missing_file(folder: Path, name: str) -> None:
 )
 def test_refuses_another_description(folder: Path, content: str) -> None:
     (folder / "device.json").write_text(content)
-    with pytest.raises(IdentityError, match="expected an identity's device.json"):
+    with pytest.raises(IdentityError, match=r"expected an identity's device\.json"):
         identity.load(folder)
 
 

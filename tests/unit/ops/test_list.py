@@ -11,7 +11,7 @@ from device import aws
 from device.errors import AwsError, ExitStatus
 from device.registry.registration import provision
 from ops import list as list_
-from ops.list import Entry
+from ops.list import Registration
 from tests.unit.device.fakes import FakeIot, environment
 
 THING = "sensor-1"
@@ -24,8 +24,8 @@ def iot(tmp_path: Path) -> FakeIot:
     return made
 
 
-def listed(tmp_path: Path, iot: FakeIot) -> list[Entry]:
-    return list_.entries(environment(tmp_path, iot))
+def listed(tmp_path: Path, iot: FakeIot) -> list[Registration]:
+    return list_.registrations(environment(tmp_path, iot))
 
 
 def arn_of(iot: FakeIot) -> str:
@@ -36,7 +36,7 @@ def arn_of(iot: FakeIot) -> str:
 def test_a_sound_thing_has_no_warning(tmp_path: Path, iot: FakeIot) -> None:
     (entry,) = listed(tmp_path, iot)
     (certificate_id,) = iot.certificates
-    assert entry == Entry(THING, certificate_id, "ACTIVE", 0)
+    assert entry == Registration(THING, certificate_id, "ACTIVE", 0)
 
 
 def test_warns_of_a_shared_certificate(tmp_path: Path, iot: FakeIot) -> None:

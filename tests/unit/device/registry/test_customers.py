@@ -325,7 +325,7 @@ def test_a_policy_that_aws_iot_keeps_for_now_is_told_of_and_the_thing_stays(
 
 def test_the_list_names_the_customers_and_finds_no_fault(tmp_path: Path) -> None:
     iot = with_customers(tmp_path)
-    entries = list_.entries(environment(tmp_path, iot))
+    entries = list_.registrations(environment(tmp_path, iot))
     assert {entry.customer for entry in entries} == {None, "acme", "umbrella"}
     assert [entry.warnings for entry in entries] == [()] * 3
     assert {entry.thing_name for entry in entries} == {THING}
@@ -336,7 +336,7 @@ def test_the_list_warns_of_a_customers_certificate_that_is_attached_to_nothing(
 ) -> None:
     iot = with_customers(tmp_path)
     iot.things[THING] -= iot.policies[POLICY]
-    (entry,) = [e for e in list_.entries(environment(tmp_path, iot)) if e.thing_name is None]
+    (entry,) = [e for e in list_.registrations(environment(tmp_path, iot)) if e.thing_name is None]
     assert (entry.customer, entry.warnings) == ("acme", ("attached to no thing",))
 
 

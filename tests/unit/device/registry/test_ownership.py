@@ -224,7 +224,7 @@ def test_a_certificate_of_both_environments_is_refused(
 def test_the_list_points_out_a_certificate_of_another_environment(
     iot: FakeIot, dev: aws.AwsEnvironment, shared: str
 ) -> None:
-    found = {entry.certificate_id: entry.warnings for entry in list_.entries(dev)}
+    found = {entry.certificate_id: entry.warnings for entry in list_.registrations(dev)}
     assert "has no policy of environment dev" in found[shared.rpartition("/")[2]]
 
 

@@ -116,7 +116,7 @@ def test_a_check_that_trips_over_the_unexpected_stops_no_other() -> None:
         raise KeyError("Statement")
 
     made = Stage("one", ExitStatus.RULE, {"a": surprised, "b": good})
-    seen = "the check itself failed, on what it did not expect: KeyError('Statement')"
+    seen = "the check itself failed unexpectedly: KeyError('Statement')"
     assert outcomes(made) == [("skipped", seen), ("ok", "seen")]
 
 

@@ -117,7 +117,7 @@ def test_a_publisher_at_work_is_not_disconnected(
 ) -> None:
     found = result(patient, check)
     assert found.outcome is CheckOutcome.SKIPPED
-    assert found.detail.startswith("a publisher is at work with this identity")
+    assert found.detail.startswith("a publisher uses this identity")
     assert not connection.called
     result(replace(patient, take_over=True), check)
     assert connection.called

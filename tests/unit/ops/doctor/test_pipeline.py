@@ -101,7 +101,7 @@ def test_a_stream_that_cannot_write_is_seen_in_its_metrics(answers: Answers) -> 
     found = result(answers, delivery.freshness)
     assert found.outcome is CheckOutcome.FAILED
     assert "3600 s old" in found.detail
-    assert found.remedy == "run aws logs tail --since 1h errors, and do what it says"
+    assert found.remedy == "run aws logs tail --since 1h errors, and fix the error there"
     cloudwatch_has(answers, 61)
     assert result(answers, delivery.freshness).outcome is CheckOutcome.OK
 
