@@ -118,30 +118,19 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     """
     # Imported here to keep ``import device`` fast.
     import contracts  # noqa: PLC0415
-    from device.delivery import mqtt, sink  # noqa: PLC0415
-    from device.delivery.spool import Spool  # noqa: PLC0415
-    from device.errors import SpoolError  # noqa: PLC0415
-    from device.files import make_folder  # noqa: PLC0415
+    from device.delivery import mqtt  # noqa: PLC0415
+    from device.delivery.sink import open_sink  # noqa: PLC0415
     from device.identity import Identity, load  # noqa: PLC0415
     from device.readings.check import ReadingCheck  # noqa: PLC0415
 
     own = identity if isinstance(identity, Identity) else load(Path(identity))
     contract = contracts.load(channel)
-    if topic is None:
-        topic = own.device.basic_ingest_topic(channel)
-    mqtt.check_topic(topic)
-    try:
-        make_folder(own.spool_path.parent, own.folder)
-    except OSError as error:
-        raise SpoolError(
-            f"cannot use the folder {own.spool_path.parent} for the spool: {error.strerror}"
-        ) from None
-    return sink.Sink(
-        Spool(own.spool_path, max_bytes=max_spool_bytes),
-        topic,
-        lambda: mqtt.Connection(own),
+    return open_sink(
+        own,
+        mqtt.check_topic(own.device.basic_ingest_topic(channel) if topic is None else topic),
         check=ReadingCheck(contract, warn=_LOG.warning) if check else None,
         pack=pack,
         max_linger_seconds=max_linger_seconds,
+        max_spool_bytes=max_spool_bytes,
         when_full=when_full,
     )

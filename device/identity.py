@@ -34,7 +34,7 @@ PAIRS = ("pair-a", "pair-b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class DeviceConfig:
     """The content of ``device.json``.
 
     Attributes:
@@ -92,7 +92,7 @@ class Identity:
     """A complete identity: the folder, and what its ``device.json`` says."""
 
     folder: Path
-    device: Device
+    device: DeviceConfig
 
     @property
     def certificate_path(self) -> Path:
@@ -155,7 +155,7 @@ def load(folder: Path) -> Identity:
     return identity
 
 
-def _again(device: Device) -> str:
+def _again(device: DeviceConfig) -> str:
     return f"run {device.command}"
 
 
@@ -169,16 +169,16 @@ def _provision(folder: Path) -> str:
     return f"python -m device.provision {options(environment, thing_name, customer or None)}"
 
 
-def read_device(folder: Path) -> Device:
+def read_device(folder: Path) -> DeviceConfig:
     """Read ``device.json``, which exists when provisioning has completed.
 
     Raises:
-        IdentityError: The file is missing, or is not what ``Device.to_json`` writes.
+        IdentityError: The file is missing, or is not what ``DeviceConfig.to_json`` writes.
     """
     path = folder / DEVICE_FILE
     try:
         content: Any = json.loads(path.read_bytes())
-        device = Device(**content)
+        device = DeviceConfig(**content)
     except FileNotFoundError:
         raise IdentityError(
             f"expected {path}, got no such file: provisioning has not completed",
@@ -188,7 +188,7 @@ def read_device(folder: Path) -> Device:
         raise IdentityError(
             f"expected an identity's {DEVICE_FILE}, got {path}: {error}", remedy=_restore(path)
         ) from None
-    for name, kind in get_type_hints(Device).items():
+    for name, kind in get_type_hints(DeviceConfig).items():
         if type(getattr(device, name)) not in (get_args(kind) or (kind,)):
             raise IdentityError(
                 f"expected {name} to be {getattr(kind, '__name__', kind)}, "

@@ -22,22 +22,22 @@ import json
 import math
 import random
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
 import contracts
-import device
 from contracts import Contract, names
 from device import cli, identity
 from device.cli import Progress
 from device.delivery import mqtt
-from device.delivery.publisher import Publisher, Result
-from device.delivery.sink import Sink
+from device.delivery.publisher import Publisher, PublishingReport
+from device.delivery.sink import Sink, open_sink
 from device.delivery.spool import Spool
 from device.errors import ExitStatus
+from device.identity import Identity
 from device.readings import files, sources, times
 from device.readings.check import ReadingCheck
 from device.readings.csv_rows import CsvOptions, CsvRows
@@ -191,41 +191,52 @@ def main(
             mqtt.check_topic(topic)
     except ValueError as error:  # the contract's, the file's, the simulator's or the topic's
         raise click.UsageError(str(error)) from None
-    if topic is not None:
-        sink = Sink(
-            Spool(None, max_bytes=_TRIAL_SPOOL_BYTES),
-            topic,
-            lambda: mqtt.Connection(own),
-            check=None,
-            pack=pack,
-            max_linger_seconds=max_linger_seconds,
-            when_full="refuse",
-        )
-    else:
-        sink = device.open(
-            own,
-            channel=channel,
-            topic=None if basic_ingest else own.device.topic(channel),
-            check=False,
-            pack=pack,
-            max_linger_seconds=max_linger_seconds,
-        )
-    if earlier := sink.totals().earlier:
-        click.echo(f"sending {cli.counted(earlier, 'reading')} of an earlier run too", err=True)
     with Progress(total) as progress:
-        checker = ReadingCheck(contract, warn=progress.say)
+        sink = _open_sink(
+            own,
+            trial_topic=topic,
+            topic=(own.device.basic_ingest_topic if basic_ingest else own.device.topic)(channel),
+            check=ReadingCheck(contract, warn=progress.say) if check else None,
+            pack=pack,
+            max_linger_seconds=max_linger_seconds,
+        )
+        if earlier := sink.totals().earlier:
+            progress.say(f"sending {cli.counted(earlier, 'reading')} of an earlier run too")
         publisher = Publisher(
             sink,
-            progress=lambda so_far: progress.show(so_far.acknowledged, str(so_far)),
+            progress=lambda so_far: progress.show(so_far.totals.acknowledged, str(so_far)),
             say=progress.say,
             noun=noun,
-            verbatim=not check,
             rate=rate,
         )
-        result = publisher.publish(sources.checked(source, checker) if check else source)
-    result.summary.unknown_fields = dict(checker.unknown_fields.counts)
-    _report(result, output_format, noun=noun, kept=topic is None)
-    context.exit(result.status())
+        report = publisher.publish(source)
+    _print(report, output_format, noun=noun, kept=topic is None)
+    context.exit(report.status())
+
+
+def _open_sink(
+    own: Identity,
+    *,
+    trial_topic: str | None,
+    topic: str,
+    check: ReadingCheck | None,
+    pack: bool,
+    max_linger_seconds: float,
+) -> Sink:
+    """Open the identity's sink, or one without a spool on disk to try ``trial_topic``."""
+    # What is not checked may not be JSON, and would spoil the message for the others.
+    pack = pack and check is not None
+    if trial_topic is None:
+        return open_sink(own, topic, check=check, pack=pack, max_linger_seconds=max_linger_seconds)
+    return Sink(
+        Spool(None, max_bytes=_TRIAL_SPOOL_BYTES),
+        trial_topic,
+        lambda: mqtt.Connection(own),
+        check=check,
+        pack=pack,
+        max_linger_seconds=max_linger_seconds,
+        when_full="refuse",
+    )
 
 
 def _folder(
@@ -301,33 +312,33 @@ def _simulator(contract: Contract, seed: int | None) -> Simulator:
     return Simulator(contract, seed=seed, clock=time.time)
 
 
-def _report(result: Result, output_format: str, *, noun: str, kept: bool) -> None:
-    summary = result.summary
-    for reason, count in result.reasons.most_common():
+def _print(report: PublishingReport, output_format: str, *, noun: str, kept: bool) -> None:
+    totals = report.totals
+    for reason, count in report.reasons.most_common():
         cli.say(f"{count} {reason}")
-    if result.failure is not None:
-        cli.say(f"error: {result.failure}")
-    if result.interrupted:
+    if report.failure is not None:
+        cli.say(f"error: {report.failure}")
+    if report.interrupted:
         cli.say("interrupted; the rest was not published")
-    if not result.complete and noun == "line" and result.reached:
+    if not report.complete and noun == "line" and report.reached:
         cli.say(
-            f"stopped after line {result.reached}; "
-            f"--from-line {result.reached + 1} publishes the rest"
+            f"stopped after line {report.reached}; "
+            f"--from-line {report.reached + 1} publishes the rest"
         )
-    if summary.dropped:
-        cli.say(f"{cli.counted(summary.dropped, 'reading')} refused for a week: dropped")
-    if summary.spooled and kept:
-        cli.say(f"{cli.counted(summary.spooled, 'reading')} in the spool; the next run sends them")
-    for name, count in summary.unknown_fields.items():
+    if totals.dropped:
+        cli.say(f"{cli.counted(totals.dropped, 'reading')} refused for a week: dropped")
+    if totals.spooled and kept:
+        cli.say(f"{cli.counted(totals.spooled, 'reading')} in the spool; the next run sends them")
+    for name, count in report.unknown_fields.items():
         cli.say(f"{cli.counted(count, 'reading')} with the unknown field {json.dumps(name)}")
-    if result.complete and not (summary.readings or summary.earlier or summary.invalid):
+    if report.complete and not (totals.taken or totals.earlier or report.invalid):
         cli.say("nothing to publish: the input holds no readings")
     if output_format == "json":
-        cli.echo_json(asdict(summary))
+        cli.echo_json(report.counts())
         return
-    click.echo(str(summary))
-    if summary.messages:
-        click.echo(summary.cost())
+    click.echo(str(report))
+    if totals.messages:
+        click.echo(report.cost())
 
 
 if __name__ == "__main__":

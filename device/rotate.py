@@ -28,7 +28,7 @@ from contracts import names
 from device import aws, cli, files, identity
 from device.delivery import mqtt
 from device.errors import AwsError, ExitStatus, IdentityError
-from device.identity import Device, Identity
+from device.identity import DeviceConfig, Identity
 from device.registry import certificates, journal, ownership, proof, retirement
 from device.registry.registration import ONCE
 
@@ -106,7 +106,7 @@ class _Rotation:
         files.remove(self._folder / identity.ROTATION_FILE)
         return identity.load(self._folder)
 
-    def _old_arn(self, device: Device) -> str:
+    def _old_arn(self, device: DeviceConfig) -> str:
         """The certificate that is replaced; the journal remembers it from the first step on."""
         path = self._folder / identity.ROTATION_FILE
         entry = journal.read(path, RotationJournal)
@@ -115,7 +115,7 @@ class _Rotation:
             journal.write(path, entry)
         return entry.old_certificate_arn
 
-    def _check_owner(self, device: Device, old_arn: str) -> None:
+    def _check_owner(self, device: DeviceConfig, old_arn: str) -> None:
         """Check that thing and certificate belong to this environment before changing them."""
         thing_name, environment = device.thing_name, self._environment.name
         try:
@@ -137,7 +137,7 @@ class _Rotation:
         used = current.readlink().name if current.is_symlink() else identity.PAIRS[0]
         return self._folder / next(name for name in identity.PAIRS if name != used)
 
-    def _issue(self, slot: Path, device: Device) -> Identity:
+    def _issue(self, slot: Path, device: DeviceConfig) -> Identity:
         """Make the new pair in ``slot``, registered like the old one, and activate it."""
         files.make_folder(slot, self._environment.root)
         if (slot / identity.DEVICE_FILE).exists() and not (
@@ -166,11 +166,11 @@ class _Rotation:
         )
 
     def _prove(self, new: Identity) -> None:
-        delivery = proof.prove(new)
-        if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
+        result = proof.prove(new)
+        if result.outcome is not mqtt.Outcome.ACKNOWLEDGED:
             raise AwsError(
                 f"expected the broker to take a message to {new.device.proof_topic} with the new "
-                f"certificate, got: {delivery.reason}; the old one stays in use",
+                f"certificate, got: {result.reason}; the old one stays in use",
                 ExitStatus.REFUSED,
                 remedy=f"run {aws.deploy_command(self._environment.name)}, then this again",
             )

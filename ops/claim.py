@@ -25,7 +25,7 @@ import click
 from contracts import names
 from device import aws, cli, files, identity
 from device.errors import AwsError, ExitStatus
-from device.identity import Device, Identity
+from device.identity import DeviceConfig, Identity
 from device.registry import certificates, holdings, ownership, retirement
 from device.registry.registration import ONCE
 
@@ -57,7 +57,7 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
         issued = certificates.issue(iot_once, folder, policy, report)
         with aws.part_of_stack(iot, environment.name, "policy", policy):
             iot.attach_policy(policyName=policy, target=issued.certificate_arn)
-        device = Device(
+        device = DeviceConfig(
             environment=environment.name,
             thing_name=names.CLAIM,
             endpoint=broker.host,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
-from device.delivery.mqtt import Delivery
+from device.delivery.mqtt import PublishResult
 from device.errors import ConnectionDropped, ConnectionFailed, DeviceError, Unreachable
 
 # The pause between attempts to connect is random, up to a limit that doubles each time, so that a
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.2
 
 
 class BrokerConnection(Protocol):
-    """What a connector and a sink need of ``device.delivery.mqtt.Connection``."""
+    """What this package needs of ``device.delivery.mqtt.Connection``."""
 
     @property
     def failure(self) -> ConnectionFailed | None:
@@ -34,7 +34,7 @@ class BrokerConnection(Protocol):
     def connect(self) -> None:
         """Connect."""
 
-    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+    def publish(self, topic: str, payload: bytes) -> "Future[PublishResult]":
         """Send one message."""
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class PublishResult:
     """What became of one message.
 
     Attributes:
@@ -76,7 +76,7 @@ class Delivery:
     hung_up: bool = False
 
 
-ACKNOWLEDGED = Delivery(Outcome.ACKNOWLEDGED)
+ACKNOWLEDGED = PublishResult(Outcome.ACKNOWLEDGED)
 
 
 def check_topic(topic: str) -> str:
@@ -118,7 +118,7 @@ class Connection:
         self._lost_at = 0.0
         self._drops = 0
         self._client: Any = None
-        self._pending: set[Future[Delivery]] = set()
+        self._pending: set[Future[PublishResult]] = set()
         self._requests = 0  # that wait for their reply
         self._lock = threading.Lock()  # of _failure, _pending and _requests
 
@@ -169,7 +169,7 @@ class Connection:
             self.close()
             raise self._failure
 
-    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+    def publish(self, topic: str, payload: bytes) -> "Future[PublishResult]":
         """Send a message with QoS 1; the result comes from another thread.
 
         The result is certain to come: ``ACKNOWLEDGEMENT_TIMEOUT_SECONDS`` after it was sent without
@@ -178,26 +178,28 @@ class Connection:
         Raises:
             ConnectionFailed: The connection is closed or lost for good; the message was not sent.
         """
-        result: Future[Delivery] = Future()
+        answer: Future[PublishResult] = Future()
         if len(payload) > MAX_PAYLOAD_BYTES:
             reason = f"expected at most {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}"
-            result.set_result(Delivery(Outcome.REFUSED, reason))
-            return result
+            answer.set_result(PublishResult(Outcome.REFUSED, reason))
+            return answer
         with self._lock:  # another thread may close this at any moment
             client = self._client
             if self._failure is not None:
                 raise self._failure
             if client is None:
                 raise Unreachable("the connection is closed")
-            self._pending.add(result)
+            self._pending.add(answer)
         packet = mqtt5.PublishPacket(topic=topic, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE)
         try:
             sent = client.publish(packet)
         except RuntimeError as error:
-            self._settle(result, Delivery(Outcome.REFUSED, f"the SDK does not take it: {error}"))
-            return result
-        sent.add_done_callback(lambda done: self._settle(result, self._delivery(done)))
-        return result
+            self._settle(
+                answer, PublishResult(Outcome.REFUSED, f"the SDK does not take it: {error}")
+            )
+            return answer
+        sent.add_done_callback(lambda done: self._settle(answer, self._result_of(done)))
+        return answer
 
     def request(self, operation: str, request: Any) -> Any:
         """Ask AWS IoT's fleet provisioning service, by the SDK's own client.
@@ -244,36 +246,38 @@ class Connection:
         # The SDK completes what it knew of when it stopped; a message may have come after that.
         with self._lock:
             pending = list(self._pending)
-        for result in pending:
-            self._settle(result, self._unanswered())
+        for answer in pending:
+            self._settle(answer, self._unanswered())
 
-    def _settle(self, result: "Future[Delivery]", delivery: Delivery) -> None:
+    def _settle(self, answer: "Future[PublishResult]", result: PublishResult) -> None:
         with self._lock:
-            if result not in self._pending:
+            if answer not in self._pending:
                 return
-            self._pending.remove(result)
-        result.set_result(delivery)
+            self._pending.remove(answer)
+        answer.set_result(result)
 
-    def _delivery(self, done: "Future[Any]") -> Delivery:
+    def _result_of(self, done: "Future[Any]") -> PublishResult:
         try:
             code = done.result().puback.reason_code
         except AwsCrtError as error:
             if error.name == "AWS_ERROR_MQTT5_PACKET_VALIDATION":
-                return Delivery(Outcome.REFUSED, "the message is larger than the broker takes")
+                return PublishResult(Outcome.REFUSED, "the message is larger than the broker takes")
             if error.name == "AWS_ERROR_MQTT_TIMEOUT":
                 reason = f"no answer within {ACKNOWLEDGEMENT_TIMEOUT_SECONDS} s"
-                return Delivery(Outcome.UNKNOWN, reason)
+                return PublishResult(Outcome.UNKNOWN, reason)
             return self._unanswered()
         self._drops = 0
         if code is not None and code < 128:  # success, and "no matching subscribers"
             return ACKNOWLEDGED
-        return Delivery(Outcome.REFUSED, reasons.in_words(code, reasons.PUBLISH_REASONS))
+        return PublishResult(Outcome.REFUSED, reasons.in_words(code, reasons.PUBLISH_REASONS))
 
-    def _unanswered(self) -> Delivery:
+    def _unanswered(self) -> PublishResult:
         """What becomes of a message that was in flight when the connection was lost for good."""
         failure = self._failure
         reason = str(failure or "the connection was closed")
-        return Delivery(Outcome.UNKNOWN, reason, hung_up=isinstance(failure, ConnectionDropped))
+        return PublishResult(
+            Outcome.UNKNOWN, reason, hung_up=isinstance(failure, ConnectionDropped)
+        )
 
     def _on_success(self, _: Any) -> None:
         self._connected = True

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from device.delivery import mqtt, prices
-from device.delivery.mqtt import Delivery, Outcome
+from device.delivery.mqtt import Outcome, PublishResult
 from device.delivery.packer import Packer
 from device.delivery.spool import Additions, SpooledMessage
 
@@ -22,7 +22,7 @@ RETRY_SECONDS = 600.0
 """How long a refused message waits until it is sent again."""
 
 
-class Messages(Protocol):
+class SpooledMessages(Protocol):
     """What an outbox needs of a spool."""
 
     def messages(self, after: int, limit: int) -> list[SpooledMessage]:
@@ -30,7 +30,7 @@ class Messages(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class QueuedPayload:
     """What a program has put.
 
     Attributes:
@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StoreStep:
     """What to store in one transaction.
 
     Attributes:
@@ -124,7 +124,7 @@ class Outbox:
             at = min(self._pack_at, self._retry_at if self._refused else math.inf)
         return max(0.0, at - now)
 
-    def next_step(self, entries: Sequence[Entry], *, flush: bool) -> Step | None:
+    def next_step(self, entries: Sequence[QueuedPayload], *, flush: bool) -> StoreStep | None:
         """Return what to store next.
 
         Args:
@@ -165,7 +165,7 @@ class Outbox:
                     add(topic, packed.payload, packed.readings)
         if not messages and not single:
             return None
-        return Step(taken, self._additions(messages, single, packers), packers)
+        return StoreStep(taken, self._additions(messages, single, packers), packers)
 
     def _additions(
         self, messages: list[SpooledMessage], single: list[bytes], packers: dict[str, Packer]
@@ -181,7 +181,7 @@ class Outbox:
         waiting = single[len(single) - left :]
         return Additions(messages, [(self._topic, payload) for payload in waiting], packed)
 
-    def stored(self, step: Step, now: float) -> None:
+    def stored(self, step: StoreStep, now: float) -> None:
         """Note that ``step`` is on disk."""
         self._packers = step.packers
         self._last_id += len(step.additions.messages)
@@ -195,7 +195,7 @@ class Outbox:
 
     # What to send.
 
-    def next_messages(self, spool: Messages, now: float) -> list[SpooledMessage]:
+    def next_messages(self, spool: SpooledMessages, now: float) -> list[SpooledMessage]:
         """Return messages to send now, in order; empty if there are none, or answers are due."""
         if now >= self._retry_at:
             self._retry_at = now + RETRY_SECONDS
@@ -223,7 +223,7 @@ class Outbox:
             or message_id in self._to_retry
         )
 
-    def _next_retry(self, spool: Messages) -> list[SpooledMessage]:
+    def _next_retry(self, spool: SpooledMessages) -> list[SpooledMessage]:
         while self._to_retry:
             wanted = next(iter(self._to_retry))
             found = spool.messages(wanted - 1, 1)
@@ -241,26 +241,26 @@ class Outbox:
             self._cursor = message.id
         self._in_flight.add(message.id)
 
-    def answered(self, message: SpooledMessage, delivery: Delivery) -> Delivery:
+    def answered(self, message: SpooledMessage, result: PublishResult) -> PublishResult:
         """Note what became of a message that was sent, and return how it counts."""
         self._in_flight.discard(message.id)
         was_alone = message.id == self._alone
         if was_alone:
             self._alone = None
-        if delivery.hung_up and was_alone:
-            delivery = Delivery(Outcome.REFUSED, "the broker ends the connection")
+        if result.hung_up and was_alone:
+            result = PublishResult(Outcome.REFUSED, "the broker ends the connection")
             # Such messages often follow each other: a group would only cost one more connection.
             self._one_by_one_until = max(self._one_by_one_until, message.id + 1)
-        elif delivery.hung_up:
+        elif result.hung_up:
             self._one_by_one_until = max(self._one_by_one_until, message.id)
-        if delivery.outcome is Outcome.ACKNOWLEDGED:
+        if result.outcome is Outcome.ACKNOWLEDGED:
             self._to_retry.pop(message.id, None)
-        elif delivery.outcome is Outcome.REFUSED:
+        elif result.outcome is Outcome.REFUSED:
             self._to_retry.pop(message.id, None)
             self._refused[message.id] = message.readings
         elif message.id not in self._to_retry:  # again, before what comes after it
             self._cursor = min(self._cursor, message.id - 1)
-        return delivery
+        return result
 
     def dropped(self, message_ids: Iterable[int]) -> None:
         """Note that messages were removed from the spool to make room."""

@@ -1,13 +1,15 @@
-"""Puts all of a source into a sink, waits for the broker, and counts what became of everything."""
+"""Put all of a source into a sink, wait for the broker, and report what became of everything."""
 
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from device import cli
 from device.delivery import mqtt
 from device.delivery.sink import Sink
+from device.delivery.totals import Totals
 from device.errors import DeviceError, ExitStatus, SpoolFull
 from device.readings.check import ReadingError
 from device.readings.complaints import Complaints
@@ -23,81 +25,23 @@ _NO_ROOM_SECONDS = 3.0
 
 
 @dataclass(slots=True)
-class Summary:
-    """What became of everything, counted in readings unless it says otherwise.
+class PublishingReport:
+    """What became of everything, and how publishing ended.
 
     Attributes:
-        readings: Taken in this run.
-        earlier: In the spool already, from an earlier run.
-        published: Sent at least once: the sum of the next three.
-        acknowledged: The broker has them.
-        refused: The broker does not have them, and said why.
-        unknown: No answer; the broker may or may not have them.
-        invalid: Not taken, since they do not fit the contract or cannot be read.
+        totals: What became of the readings that the sink took.
+        invalid: Readings that it did not take: they do not fit the contract or cannot be read.
         unknown_fields: Names that the contract lacks, with the number of readings that had them.
-        spooled: Left in the spool for the next run, the refused and unknown ones among them.
-        dropped: Refused for so long that they were given up.
-        messages: Messages acknowledged.
-        units: Metering units of these.
-        cost_usd: What these cost up to the raw bucket.
-        cost_unpacked_usd: What one message per reading would have cost.
-    """
-
-    readings: int = 0
-    earlier: int = 0
-    published: int = 0
-    acknowledged: int = 0
-    refused: int = 0
-    unknown: int = 0
-    invalid: int = 0
-    unknown_fields: dict[str, int] = field(default_factory=dict)
-    spooled: int = 0
-    dropped: int = 0
-    messages: int = 0
-    units: int = 0
-    cost_usd: float = 0.0
-    cost_unpacked_usd: float = 0.0
-
-    def status(self) -> ExitStatus:
-        """The gravest of what happened to the readings."""
-        if self.spooled > self.refused:
-            return ExitStatus.UNKNOWN
-        if self.refused:
-            return ExitStatus.REFUSED
-        return ExitStatus.INVALID if self.invalid else ExitStatus.OK
-
-    def __str__(self) -> str:
-        text = (
-            f"published {self.published}: {self.acknowledged} acknowledged, "
-            f"{self.refused} refused, {self.unknown} unknown"
-        )
-        return f"{text}; {self.invalid} invalid, not published" if self.invalid else text
-
-    def cost(self) -> str:
-        """What it cost, in words."""
-        million = 1_000_000 / max(1, self.acknowledged)
-        units = cli.counted(self.units, "metering unit")
-        return (
-            f"{cli.counted(self.messages, 'message')}, {units}; a million such "
-            f"readings: ${self.cost_usd * million:.4f}, each as a message of its own: "
-            f"${self.cost_unpacked_usd * million:.4f}"
-        )
-
-
-@dataclass(slots=True)
-class Result:
-    """How publishing ended.
-
-    Attributes:
-        summary: What became of everything.
-        reasons: Why readings were refused or stayed without an answer, with how many.
-        failure: Why the rest was left out, or could not be sent.
+        reasons: Why readings were refused or have no answer, with the number of readings.
+        failure: Why the rest was left out or could not be sent.
         interrupted: Ctrl-C; the rest was left out.
         reached: Number of the last item up to which all are on disk or invalid; 0 if none is.
         complete: The source was read to its end.
     """
 
-    summary: Summary = field(default_factory=Summary)
+    totals: Totals = field(default_factory=Totals)
+    invalid: int = 0
+    unknown_fields: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     failure: DeviceError | None = None
     interrupted: bool = False
@@ -108,7 +52,43 @@ class Result:
         """The status the command ends with: what ended it early, or the gravest outcome."""
         if self.interrupted:
             return ExitStatus.INTERRUPTED
-        return self.failure.status if self.failure else self.summary.status()
+        if self.failure is not None:
+            return self.failure.status
+        if self.totals.spooled > self.totals.refused:
+            return ExitStatus.UNKNOWN
+        if self.totals.refused:
+            return ExitStatus.REFUSED
+        return ExitStatus.INVALID if self.invalid else ExitStatus.OK
+
+    def counts(self) -> dict[str, Any]:
+        """All counts, for ``--format json``; ``readings`` are those that the sink took."""
+        counts = asdict(self.totals)
+        readings = counts.pop("taken")
+        return {
+            "readings": readings,
+            **counts,
+            "invalid": self.invalid,
+            "unknown_fields": dict(self.unknown_fields),
+        }
+
+    def __str__(self) -> str:
+        totals = self.totals
+        text = (
+            f"published {totals.published}: {totals.acknowledged} acknowledged, "
+            f"{totals.refused} refused, {totals.unknown} unknown"
+        )
+        return f"{text}; {self.invalid} invalid, not published" if self.invalid else text
+
+    def cost(self) -> str:
+        """What it cost, in words."""
+        totals = self.totals
+        million = 1_000_000 / max(1, totals.acknowledged)
+        units = cli.counted(totals.units, "metering unit")
+        return (
+            f"{cli.counted(totals.messages, 'message')}, {units}; a million such "
+            f"readings: ${totals.cost_usd * million:.4f}, each as a message of its own: "
+            f"${totals.cost_unpacked_usd * million:.4f}"
+        )
 
 
 class Publisher:
@@ -116,10 +96,9 @@ class Publisher:
 
     Args:
         sink: Closed by ``publish``.
-        progress: Called with the counts so far, often.
+        progress: Called often, with the report so far.
         say: Called with a line for each thing that a person should know.
         noun: What the source numbers: ``line``, ``message`` or ``reading``.
-        verbatim: Every payload is a message as it is.
         rate: Readings per second at most; None for no limit.
     """
 
@@ -127,58 +106,62 @@ class Publisher:
         self,
         sink: Sink,
         *,
-        progress: Callable[[Summary], None],
+        progress: Callable[[PublishingReport], None],
         say: Callable[[str], None],
         noun: str = "reading",
-        verbatim: bool = False,
         rate: float | None = None,
     ) -> None:
         self._sink = sink
         self._progress = progress
         self._say = say
         self._complaints = Complaints(say, noun)
-        self._verbatim = verbatim
         self._interval = 0.0 if rate is None else 1 / rate
-        self._result = Result()
+        self._report = PublishingReport()
         self._next_look = 0.0
         self._put = deque[int]()  # numbers of what was put, in order, and may not be on disk yet
         self._stored = 0
 
-    def publish(self, source: Source) -> Result:
+    def publish(self, source: Source) -> PublishingReport:
         """Take all of ``source``, wait for the answers, and close the sink."""
-        result, sink = self._result, self._sink
+        report, sink = self._report, self._sink
         try:
             try:
                 sink.wait_for_connection(_CONNECT_SECONDS)
                 self._take_all(source)
-                result.complete = True
+                report.complete = True
                 self._wait_for_answers(mqtt.ACKNOWLEDGEMENT_TIMEOUT_SECONDS + 1.0)
             except KeyboardInterrupt:
-                result.interrupted = True
+                report.interrupted = True
                 self._wait_for_answers(_INTERRUPTED_WAIT_SECONDS)
         except KeyboardInterrupt:  # the second one: do not wait for the last answers
             pass
         except DeviceError as failure:
-            result.failure = failure
+            report.failure = failure
         finally:
             self._complaints.finish()
             try:
                 sink.close(0)
             except DeviceError as failure:
-                result.failure = failure
-        result.summary, result.reasons = self._summary(), sink.reasons()
+                report.failure = failure
+        self._count()
+        report.unknown_fields, report.reasons = sink.unknown_fields(), sink.reasons()
         if self._put:
-            result.reached = self._put[0] - 1
-        if result.failure is None and result.summary.spooled > result.summary.refused:
-            result.failure = sink.connection_error
-        return result
+            report.reached = self._put[0] - 1
+        if report.failure is None and report.totals.spooled > report.totals.refused:
+            report.failure = sink.connection_error
+        return report
 
-    def _summary(self) -> Summary:
-        totals = asdict(self._sink.totals())
-        while self._put and self._stored < totals["taken"]:
+    def _count(self) -> Totals:
+        totals = self._report.totals = self._sink.totals()
+        while self._put and self._stored < totals.taken:
             self._put.popleft()
             self._stored += 1
-        return Summary(readings=totals.pop("taken"), invalid=self._result.summary.invalid, **totals)
+        return totals
+
+    def _show_progress(self) -> Totals:
+        totals = self._count()
+        self._progress(self._report)
+        return totals
 
     def _take_all(self, source: Source) -> None:
         due = time.monotonic()
@@ -192,18 +175,17 @@ class Publisher:
                     time.sleep(min(left, _TICK_SECONDS))
                 due = max(due + self._interval, time.monotonic() - 1)  # catch up by 1 s at most
                 self._take(item)
-            self._result.reached = item.number
+            self._report.reached = item.number
             if time.monotonic() >= self._next_look:
                 self._look()
 
     def _take(self, item: Payload) -> None:
-        pack = not self._verbatim and item.payload.lstrip().startswith(b"{")
         told = False
         last_use = time.monotonic()
         self._put.append(item.number)
         while True:
             try:
-                self._sink.put_payload(item.payload, pack=pack, wait=False)
+                self._sink.put_payload(item.payload, wait=False)
             except ReadingError as error:
                 self._put.pop()
                 self._refuse(Unusable(item.number, str(error)))
@@ -221,7 +203,7 @@ class Publisher:
             return
 
     def _refuse(self, item: Unusable) -> None:
-        self._result.summary.invalid += 1
+        self._report.invalid += 1
         self._complaints.add(item.number, item.reason)
 
     def _look(self) -> None:
@@ -229,19 +211,18 @@ class Publisher:
         self._next_look = time.monotonic() + _TICK_SECONDS
         if self._sink.failure is not None:
             raise self._sink.failure
-        self._progress(self._summary())
+        self._show_progress()
 
     def _wait_for_answers(self, seconds: float) -> None:
         """Wait until everything is answered, or until there was no answer for ``seconds``."""
         end, answered = time.monotonic() + seconds, -1
         while not self._sink.flush(_TICK_SECONDS):
-            so_far = self._summary()
-            self._progress(so_far)
+            so_far = self._show_progress()
             if so_far.spooled == so_far.refused or time.monotonic() > end:
                 return
             if self._sink.connection_error is not None and not self._sink.was_connected:
                 return
             so_many = so_far.acknowledged + so_far.refused
-            if so_many > answered and not self._result.interrupted:
+            if so_many > answered and not self._report.interrupted:
                 end, answered = time.monotonic() + seconds, so_many
-        self._progress(self._summary())
+        self._show_progress()

@@ -8,33 +8,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heapify, heapreplace
-from typing import Protocol
 
 from contracts import Contract
-from device import cli
+from device import cli, compact_json
 from device.delivery import mqtt
-from device.delivery.mqtt import Delivery, Outcome
+from device.delivery.connector import BrokerConnection
+from device.delivery.mqtt import Outcome, PublishResult
 from device.errors import ConnectionFailed, DeviceError, ExitStatus
 from device.identity import Identity
 from device.readings.simulator import Simulator
-from device.readings.sources import compact
 
 _AT_ONCE = 8
 _INTERRUPTED_WAIT_SECONDS = 3.0
 _TICK_SECONDS = 0.2
-
-
-class Connection(Protocol):
-    """What a simulation needs of ``device.delivery.mqtt.Connection``."""
-
-    def connect(self) -> None:
-        """Connect."""
-
-    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
-        """Send one message."""
-
-    def close(self) -> None:
-        """Disconnect, which completes every pending message."""
 
 
 @dataclass(slots=True)
@@ -99,15 +85,15 @@ class SimulationReport:
 class _Simulated:
     """One device: its connection, and its next reading."""
 
-    def __init__(self, connection: Connection, topic: str, simulator: Simulator) -> None:
+    def __init__(self, connection: BrokerConnection, topic: str, simulator: Simulator) -> None:
         self.connection = connection
         self._topic = topic
         self._simulator = simulator
         self.waiting = 0  # messages without an answer; guarded by the run's lock
 
-    def publish(self) -> "Future[Delivery]":
+    def publish(self) -> "Future[PublishResult]":
         reading = self._simulator.reading()
-        return self.connection.publish(self._topic, compact(reading))
+        return self.connection.publish(self._topic, compact_json.encode(reading))
 
 
 class Simulation:
@@ -122,7 +108,7 @@ class Simulation:
     def __init__(
         self,
         contract: Contract,
-        connect: Callable[[Identity], Connection],
+        connect: Callable[[Identity], BrokerConnection],
         progress: Callable[[SimulationReport], None],
     ) -> None:
         self._contract = contract
@@ -221,19 +207,19 @@ class Simulation:
             device.waiting += 1
         answer.add_done_callback(partial(self._count, device, sent_at))
 
-    def _count(self, device: _Simulated, sent_at: float, answer: "Future[Delivery]") -> None:
-        delivery, now = answer.result(), time.monotonic()
+    def _count(self, device: _Simulated, sent_at: float, answer: "Future[PublishResult]") -> None:
+        result, now = answer.result(), time.monotonic()
         with self._lock:
             device.waiting -= 1
-            if delivery.outcome is Outcome.ACKNOWLEDGED:
+            if result.outcome is Outcome.ACKNOWLEDGED:
                 self._report.acknowledged += 1
                 self._report.unknown -= 1
                 self._latencies_ms.append(1000 * (now - sent_at))
-            elif delivery.outcome is Outcome.REFUSED:
+            elif result.outcome is Outcome.REFUSED:
                 self._report.refused += 1
                 self._report.unknown -= 1
-            if delivery.reason:
-                self._report.reasons[f"{delivery.outcome.value}: {delivery.reason}"] += 1
+            if result.reason:
+                self._report.reasons[f"{result.outcome.value}: {result.reason}"] += 1
 
     def _wait_for_answers(self, seconds: float) -> None:
         end = time.monotonic() + seconds

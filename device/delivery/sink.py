@@ -12,15 +12,50 @@ from typing import Any, Self
 
 from device.delivery import mqtt
 from device.delivery.connector import BrokerConnection, Connector
-from device.delivery.outbox import Entry
+from device.delivery.outbox import QueuedPayload
 from device.delivery.spool import Spool
 from device.delivery.totals import Totals
 from device.delivery.worker import WhenFull, Worker
-from device.errors import ConnectionFailed, DeviceError, SpoolFull
+from device.errors import ConnectionFailed, DeviceError, SpoolError, SpoolFull
+from device.files import make_folder
+from device.identity import Identity
 from device.readings.check import ReadingCheck, ReadingError
 from device.readings.encoding import encode
 
+MAX_SPOOL_BYTES = 256 * 1024 * 1024
+
 _DISCONNECT_SECONDS = 6.0
+
+
+def open_sink(
+    own: Identity,
+    topic: str,
+    *,
+    check: ReadingCheck | None,
+    pack: bool,
+    max_linger_seconds: float,
+    max_spool_bytes: int = MAX_SPOOL_BYTES,
+    when_full: WhenFull = "refuse",
+) -> "Sink":
+    """Open the sink of an identity, with the spool beside it.
+
+    Args and errors are those of ``device.open``.
+    """
+    try:
+        make_folder(own.spool_path.parent, own.folder)
+    except OSError as error:
+        raise SpoolError(
+            f"cannot use the folder {own.spool_path.parent} for the spool: {error.strerror}"
+        ) from None
+    return Sink(
+        Spool(own.spool_path, max_bytes=max_spool_bytes),
+        topic,
+        lambda: mqtt.Connection(own),
+        check=check,
+        pack=pack,
+        max_linger_seconds=max_linger_seconds,
+        when_full=when_full,
+    )
 
 
 class Sink:
@@ -30,8 +65,10 @@ class Sink:
         spool: Open; closed by ``close``.
         topic: Where every message is published.
         connect: Makes a connection that is not connected yet.
-        check: The contract that ``put`` checks readings against, or None.
-        pack: Put several readings into a message; otherwise send each by itself.
+        check: Checks every payload that is put. None takes any payload.
+        pack: Put several readings into a message; otherwise send each by itself. Only with a check
+            or with a caller that puts nothing but valid JSON: one payload that is not JSON would
+            spoil the message for the others.
         max_linger_seconds: How long a reading waits for others to fill its message.
         when_full: See ``device.open``.
         clock: Returns seconds since the Unix epoch.
@@ -111,31 +148,32 @@ class Sink:
             SpoolFull: There is no room, and ``when_full`` is ``"refuse"``. It was not taken.
             SpoolError: The spool cannot be written, or the sink is closed. It was not taken.
         """
-        payload = encode(reading)
-        if self._check is not None:
-            self._check.check(payload)
-        self.put_payload(payload)
+        self.put_payload(encode(reading))
 
-    def put_payload(self, payload: bytes, *, pack: bool = True, wait: bool = True) -> None:
-        """Take a payload that was encoded, and checked, elsewhere.
+    def put_payload(self, payload: bytes, *, wait: bool = True) -> None:
+        """Take a payload that was encoded elsewhere. All readings of all callers are checked here.
 
         Args:
-            payload: A reading, one JSON object; or anything, if it is not to be packed.
-            pack: It may share a message with other readings, if the sink packs. Otherwise it is
-                sent as it is, and counts as one reading.
+            payload: A reading, one JSON object, which may share a message with others if the sink
+                packs. Anything else is a message of its own, sent byte for byte, and counts as one
+                reading.
             wait: Return when it is on disk. Otherwise ``flush`` and ``close`` wait for that.
 
         Raises:
-            ReadingError: It is longer than a message may be. It was not taken.
+            ReadingError: It does not fit the contract, or is longer than a message may be. It was
+                not taken.
             SpoolFull: There is no room, and ``when_full`` is ``"refuse"``. It was not taken.
             SpoolError: The spool cannot be written, or the sink is closed. It was not taken.
         """
+        if self._check is not None:
+            self._check.check(payload)
         if len(payload) > self._max_payload_bytes:
             raise ReadingError(
                 f"$: expected a reading of at most {self._max_payload_bytes} bytes, got "
                 f"{len(payload)}"
             )
-        self._worker.put(Entry(payload, pack and self._pack, waited_for=wait))
+        pack = self._pack and payload.lstrip().startswith(b"{")
+        self._worker.put(QueuedPayload(payload, pack, waited_for=wait))
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
         """Send everything now, full messages or not, and wait for the answers.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from device.delivery import prices
-from device.delivery.mqtt import Delivery, Outcome
+from device.delivery.mqtt import Outcome, PublishResult
 from device.delivery.spool import SpooledMessage
 
 
@@ -91,14 +91,14 @@ class Tally:
             self._totals.published += message.readings
             self._unanswered[message.id] = message.readings
 
-    def answered(self, message: SpooledMessage, delivery: Delivery) -> None:
+    def answered(self, message: SpooledMessage, result: PublishResult) -> None:
         """Count what became of a message that was sent."""
-        if delivery.reason:
-            self._reasons[f"{delivery.outcome.value}: {delivery.reason}"] += message.readings
-        if delivery.outcome is Outcome.REFUSED:
+        if result.reason:
+            self._reasons[f"{result.outcome.value}: {result.reason}"] += message.readings
+        if result.outcome is Outcome.REFUSED:
             self._unanswered.pop(message.id, None)
             self._refused[message.id] = message.readings
-        elif delivery.outcome is Outcome.ACKNOWLEDGED:
+        elif result.outcome is Outcome.ACKNOWLEDGED:
             self._forget(message.id)
             totals, size = self._totals, len(message.payload)
             totals.acknowledged += message.readings

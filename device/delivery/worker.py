@@ -15,8 +15,8 @@ from functools import partial
 from typing import Literal
 
 from device.delivery.connector import BrokerConnection
-from device.delivery.mqtt import Delivery, Outcome
-from device.delivery.outbox import Entry, Outbox, Step
+from device.delivery.mqtt import Outcome, PublishResult
+from device.delivery.outbox import Outbox, QueuedPayload, StoreStep
 from device.delivery.spool import Spool, SpooledMessage
 from device.delivery.totals import Tally
 from device.errors import ConnectionFailed, SpoolError, SpoolFull
@@ -81,7 +81,7 @@ class Worker:
         )
         self.changed = threading.Condition()
         self.connection: BrokerConnection | None = None
-        self.entries: list[Entry] = []
+        self.entries: list[QueuedPayload] = []
         self.tally = Tally(earlier=spool.count().waiting, dropped=sum(expired.values()))
         self.flushing = 0
         self.all_sent = False
@@ -89,7 +89,7 @@ class Worker:
         self.ended = False
         self.error: SpoolError | None = None
         self._woken = True  # there is something to do
-        self._answers: list[tuple[SpooledMessage, Delivery]] = []
+        self._answers: list[tuple[SpooledMessage, PublishResult]] = []
         self._room_bytes = spool.room_bytes
         self._waiting_bytes = 0  # of the entries
         self._full_until = 0.0
@@ -110,7 +110,7 @@ class Worker:
             self._woken = True
             self.changed.notify_all()
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: QueuedPayload) -> None:
         """Take ``entry``, and wait until it is on disk if it is to be waited for.
 
         Raises:
@@ -199,25 +199,25 @@ class Worker:
             self.all_sent = flushing and left == 0 and not self.entries
             self.changed.notify_all()
 
-    def _settle(self, answers: list[tuple[SpooledMessage, Delivery]]) -> None:
+    def _settle(self, answers: list[tuple[SpooledMessage, PublishResult]]) -> None:
         """Remove what was acknowledged, and note what was refused."""
         if not answers:
             return
         judged = [(message, self._outbox.answered(message, answer)) for message, answer in answers]
         by_outcome: dict[Outcome, list[int]] = {outcome: [] for outcome in Outcome}
-        for message, delivery in judged:
-            by_outcome[delivery.outcome].append(message.id)
+        for message, result in judged:
+            by_outcome[result.outcome].append(message.id)
         self._spool.remove(by_outcome[Outcome.ACKNOWLEDGED])
         if by_outcome[Outcome.REFUSED]:
             self._spool.note_refusals(by_outcome[Outcome.REFUSED], self._clock())
         with self.changed:
-            for message, delivery in judged:
-                self.tally.answered(message, delivery)
+            for message, result in judged:
+                self.tally.answered(message, result)
             if by_outcome[Outcome.ACKNOWLEDGED]:
                 self._full_until = 0.0
             self._room_bytes = self._spool.room_bytes
 
-    def _store(self, entries: list[Entry], *, flush: bool) -> None:
+    def _store(self, entries: list[QueuedPayload], *, flush: bool) -> None:
         """Store what was put, in as few transactions as possible, as far as there is room."""
         done = 0
         while step := self._outbox.next_step(entries[done:], flush=flush):
@@ -241,7 +241,7 @@ class Worker:
                 self._room_bytes = self._spool.room_bytes
                 self.changed.notify_all()
 
-    def _give_back(self, entries: list[Entry]) -> None:
+    def _give_back(self, entries: list[QueuedPayload]) -> None:
         """Note that there is no room; the others stay, as nobody waits to be told."""
         with self.changed:
             self._full_until = time.monotonic() + _FULL_SECONDS
@@ -251,7 +251,7 @@ class Worker:
                     self._remove(entry)
             self.changed.notify_all()
 
-    def _drop_oldest(self, step: Step) -> bool:
+    def _drop_oldest(self, step: StoreStep) -> bool:
         """Remove the oldest messages that are not in flight; return False if there are none."""
         dropped = self._spool.oldest(
             2 * step.additions.size_bytes + _DROP_BYTES, but=self._outbox.in_flight
@@ -262,7 +262,7 @@ class Worker:
             self.tally.dropped(dropped)
         return bool(dropped)
 
-    def _remove(self, entry: Entry) -> None:
+    def _remove(self, entry: QueuedPayload) -> None:
         self.entries.remove(entry)
         self._waiting_bytes -= len(entry.payload)
 
@@ -279,7 +279,7 @@ class Worker:
                     self.tally.sent(message)
                 answer.add_done_callback(partial(self._answered, message))
 
-    def _answered(self, message: SpooledMessage, answer: "Future[Delivery]") -> None:
+    def _answered(self, message: SpooledMessage, answer: "Future[PublishResult]") -> None:
         with self.changed:
             self._answers.append((message, answer.result()))
             self._woken = True

@@ -13,7 +13,7 @@ import msgspec
 from contracts import Contract
 from contracts.packed import is_packed, split
 from contracts.reading import ReadingChecker, check_utf8, text_at
-from device.readings.hints import UnknownFields, other_unit, similar_name
+from device.readings.hints import UnknownFieldCounter, other_unit, similar_name
 
 _SHOWN_CHARACTERS = 60
 
@@ -36,7 +36,7 @@ class ReadingCheck:
 
     def __init__(self, contract: Contract, *, warn: Callable[[str], None] | None = None) -> None:
         self._checker = ReadingChecker(contract)
-        self.unknown_fields = UnknownFields(contract.schema, warn)
+        self.unknown_fields = UnknownFieldCounter(contract.schema, warn)
 
     def check(self, payload: bytes) -> None:
         """Check that ``payload`` is a reading, or an array of readings.

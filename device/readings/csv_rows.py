@@ -19,10 +19,11 @@ from itertools import chain
 from typing import Any, BinaryIO, Literal, Self
 
 from contracts import PARTITION_COLUMNS, ROW_FIELDS, Contract, Field, Schema
+from device import compact_json
 from device.readings import times
 from device.readings.check import ReadingError, parse_json
 from device.readings.files import DamagedFileError
-from device.readings.sources import Payload, Unusable, compact
+from device.readings.sources import Payload, Unusable
 
 DELIMITERS = ",;\t|"
 
@@ -56,7 +57,7 @@ class CsvOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class _CsvColumn:
     """Where the cells of a column go in a reading (None for nowhere), and how they are read."""
 
     steps: tuple[str, ...] | None = None
@@ -142,7 +143,7 @@ class CsvRows:
                 inner = inner.setdefault(step, {})
             inner[column.steps[-1]] = value
         try:
-            return Payload(line, compact(reading))
+            return Payload(line, compact_json.encode(reading))
         except UnicodeEncodeError:
             return Unusable(line, "expected UTF-8")
 
@@ -159,13 +160,15 @@ class CsvRows:
 
         return max(DELIMITERS, key=known)
 
-    def _layout(self, names: list[str], fields: Mapping[str, str], channel: str) -> list[_Column]:
+    def _layout(
+        self, names: list[str], fields: Mapping[str, str], channel: str
+    ) -> list[_CsvColumn]:
         self._check_names(names, fields, channel)
         by_column = {path.lower(): path for path in self._known}
-        columns, given = list[_Column](), dict[tuple[str, ...], str]()
+        columns, given = list[_CsvColumn](), dict[tuple[str, ...], str]()
         for name in names:
             if name in self.left_out:
-                columns.append(_Column())
+                columns.append(_CsvColumn())
                 continue
             path = fields.get(name, name)
             if self.is_from_table and path not in self._known:
@@ -212,12 +215,12 @@ class CsvRows:
             return tuple(path.split("."))
         return (path,)
 
-    def _column(self, path: str, steps: tuple[str, ...]) -> _Column:
+    def _column(self, path: str, steps: tuple[str, ...]) -> _CsvColumn:
         known = self._known.get(path)
         if known is None:
-            return _Column(steps)
+            return _CsvColumn(steps)
         null_if_empty = known.required and known.schema.nullable
-        return _Column(steps, _reader(known.schema, self._zone), null_if_empty)
+        return _CsvColumn(steps, _reader(known.schema, self._zone), null_if_empty)
 
 
 class _Lines:

@@ -1,9 +1,9 @@
 """A reading of a Python program as JSON text: only what JSON has, nothing changed in silence."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from device import compact_json
 from device.readings.check import ReadingError
 
 
@@ -23,22 +23,15 @@ def encode(reading: Mapping[str, Any]) -> bytes:
             "put several readings one by one"
         )
     try:
-        return _encode(reading)
+        return compact_json.encode(reading, default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
         reason = _reason(error)
     for name, value in reading.items():  # find the field, now that there is time
         try:
-            _encode({name: value})
+            compact_json.encode({name: value}, default=_plain)
         except (TypeError, ValueError, RecursionError) as error:
             raise ReadingError(f"{_path(name)}: {_reason(error)}") from None
     raise ReadingError(f"$: {reason}")
-
-
-def _encode(value: object) -> bytes:
-    text = json.dumps(
-        value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain
-    )
-    return text.encode()
 
 
 def _plain(value: object) -> dict[Any, Any]:

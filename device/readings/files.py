@@ -83,7 +83,7 @@ def _opener(compression: str) -> Callable[[BinaryIO], Any]:
         ) from None
 
 
-class _Readable(io.RawIOBase):
+class _FunctionStream(io.RawIOBase):
     """A stream made of a function that returns the next bytes, at most so many; b"" at the end."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
@@ -119,7 +119,7 @@ def _stream(file: Any) -> io.BufferedReader:
         begun = True
         return data
 
-    return io.BufferedReader(_Readable(read))
+    return io.BufferedReader(_FunctionStream(read))
 
 
 def _first_bytes(stream: io.BufferedReader) -> bytes:
@@ -162,4 +162,4 @@ def _in_utf8(file: io.BufferedReader) -> BinaryIO:
         data, rest = rest[:size], rest[size:]
         return data
 
-    return io.BufferedReader(_Readable(read))
+    return io.BufferedReader(_FunctionStream(read))

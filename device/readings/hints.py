@@ -16,7 +16,7 @@ _MOST_NAMES = 100
 _SCALES = {"ms": (1000, "seconds"), "s": (1 / 1000, "milliseconds")}
 
 
-class UnknownFields:
+class UnknownFieldCounter:
     """Counts the names of readings that the contract does not have, and warns of each once.
 
     Args:

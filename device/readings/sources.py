@@ -4,14 +4,13 @@ Everything streams: a file of any length takes the memory of one line. An item t
 comes out in its place as ``Unusable``, so that the others are sent all the same.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from device import compact_json
 from device.delivery.mqtt import MAX_PAYLOAD_BYTES
-from device.readings.check import ReadingCheck, ReadingError
 from device.readings.files import DamagedFileError
 from device.readings.simulator import Simulator
 
@@ -38,7 +37,7 @@ Source = Iterator[Payload | Unusable]
 def from_simulator(simulator: Simulator, count: int) -> Source:
     """``count`` readings, each made when it is asked for."""
     for number in range(1, count + 1):
-        yield Payload(number, compact(simulator.reading()))
+        yield Payload(number, compact_json.encode(simulator.reading()))
 
 
 def from_messages(messages: Iterable[str]) -> Source:
@@ -86,24 +85,3 @@ def _skip_line(file: BinaryIO, line: bytes) -> None:
 def starting_at(source: Source, number: int) -> Source:
     """Leave out the items before ``number``."""
     return (item for item in source if item.number >= number)
-
-
-def checked(source: Source, check: ReadingCheck) -> Source:
-    """Turn payloads that do not fit the contract into ``Unusable``."""
-    for item in source:
-        if isinstance(item, Payload):
-            try:
-                check.check(item.payload)
-            except ReadingError as error:
-                yield Unusable(item.number, str(error))
-                continue
-        yield item
-
-
-def compact(reading: dict[str, Any]) -> bytes:
-    """Encode a reading as JSON without blanks.
-
-    Raises:
-        UnicodeEncodeError: A string holds half of a surrogate pair.
-    """
-    return json.dumps(reading, ensure_ascii=False, separators=(",", ":")).encode()

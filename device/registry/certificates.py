@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from device import files, identity
 from device.errors import IdentityError
-from device.identity import Device, Identity
+from device.identity import DeviceConfig, Identity
 from device.registry import journal
 
 if TYPE_CHECKING:  # the stubs are a development requirement
@@ -133,7 +133,7 @@ def _create(iot: "IoTClient", key_path: Path, common_name: str) -> Certificate:
 def install(
     iot: "IoTClient",
     folder: Path,
-    device: Device,
+    device: DeviceConfig,
     *,
     certificate_pem: str,
     ca_pem: bytes,

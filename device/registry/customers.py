@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import contracts
 from contracts import names
+from device import compact_json
 from device.aws import listed
 from device.errors import AwsError, ExitStatus
 
@@ -68,7 +69,7 @@ def policy_document(environment: str, thing_name: str, customer: str, owner: str
             },
         ],
     }
-    text = json.dumps(document, separators=(",", ":"))
+    text = compact_json.encode(document).decode()
     if len(text) > names.MAX_POLICY_CHARACTERS:
         raise AwsError(
             f"expected a policy of at most {names.MAX_POLICY_CHARACTERS} characters, got "

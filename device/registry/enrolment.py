@@ -25,7 +25,7 @@ from contracts import names
 from device import files, identity
 from device.delivery import mqtt
 from device.errors import ConnectionRefused, ExitStatus, IdentityError, RequestFailed
-from device.identity import Device, Identity
+from device.identity import DeviceConfig, Identity
 from device.registry import certificates, journal, proof
 
 JOURNAL_FILE = "enrolment.json"
@@ -225,7 +225,7 @@ class _Enrolment:
         )
         certificate_id = str(entry.certificate_id)
         owner = self._claim.device.certificate_arn.rpartition("/")[0]
-        device = Device(
+        device = DeviceConfig(
             environment=self._environment,
             thing_name=self._thing_name,
             endpoint=self._claim.device.endpoint,
@@ -236,11 +236,11 @@ class _Enrolment:
         return Identity(self._folder, device)
 
     def _prove(self, own: Identity) -> None:
-        delivery = proof.prove(own)
-        if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
+        result = proof.prove(own)
+        if result.outcome is not mqtt.Outcome.ACKNOWLEDGED:
             raise RequestFailed(
                 f"expected the broker to take a message to {own.device.proof_topic}, got: "
-                f"{delivery.reason}",
+                f"{result.reason}",
                 remedy="run this again",
             )
         self._report(f"certificate {own.device.certificate_id}: connected and published")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from contracts import names
 from device.aws import AwsEnvironment, listed
 from device.errors import AwsError, ExitStatus, IdentityError
-from device.identity import Device
+from device.identity import DeviceConfig
 
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
@@ -38,7 +38,11 @@ def of_certificate(iot: "IoTClient", certificate_arn: str) -> set[str]:
 
 
 def check_identity(
-    environment: AwsEnvironment, folder: Path, device: Device, thing_name: str, customer: str | None
+    environment: AwsEnvironment,
+    folder: Path,
+    device: DeviceConfig,
+    thing_name: str,
+    customer: str | None,
 ) -> None:
     """Refuse an identity whose ``device.json`` is of another device, environment or account.
 

@@ -3,7 +3,7 @@
 import time
 
 from device.delivery import mqtt
-from device.delivery.mqtt import Delivery
+from device.delivery.mqtt import PublishResult
 from device.errors import ConnectionRefused
 from device.identity import Identity
 
@@ -13,8 +13,8 @@ ATTEMPTS = 4
 _PAUSE_SECONDS = 3.0
 
 
-def prove(own: Identity, *, attempts: int = ATTEMPTS) -> Delivery:
-    """Connect, publish a message to the proof topic, and return its delivery.
+def prove(own: Identity, *, attempts: int = ATTEMPTS) -> PublishResult:
+    """Connect, publish a message to the proof topic, and return what became of it.
 
     Raises:
         ConnectionFailed: There is no connection. ``ConnectionRefused`` follows the last attempt.

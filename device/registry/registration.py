@@ -22,7 +22,7 @@ from botocore.config import Config
 from contracts import names
 from device import aws, files, identity
 from device.errors import AwsError, ExitStatus, IdentityError
-from device.identity import Device, Identity
+from device.identity import DeviceConfig, Identity
 from device.registry import certificates, customers, ownership
 from device.registry.certificates import Certificate, IssueJournal
 
@@ -284,7 +284,7 @@ class _Provisioning:
         )
 
     def _install(self, certificate: Certificate) -> Identity:
-        device = Device(
+        device = DeviceConfig(
             environment=self._environment.name,
             thing_name=self._thing_name,
             endpoint=self._broker.host,

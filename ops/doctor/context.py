@@ -11,7 +11,7 @@ from contracts import names
 from device import aws, identity
 from device.delivery import spool_file
 from device.errors import IdentityError, SpoolError, SpoolInUse
-from device.identity import Device, Identity
+from device.identity import DeviceConfig, Identity
 from ops.doctor.deployed import Deployed
 from ops.doctor.findings import Skipped
 
@@ -55,7 +55,7 @@ class Context:
         return names.client_id(self.thing_name, self.customer)
 
     @property
-    def device(self) -> Device:
+    def device(self) -> DeviceConfig:
         """The content of ``device.json``."""
         try:
             return identity.read_device(self.folder)

@@ -28,8 +28,9 @@ from typing import Any
 import psutil
 
 import contracts
+from device import compact_json
 from device.delivery import prices
-from device.delivery.mqtt import ACKNOWLEDGED, Delivery
+from device.delivery.mqtt import ACKNOWLEDGED, PublishResult
 from device.delivery.packer import Packer
 from device.delivery.sink import Sink
 from device.delivery.spool import Spool
@@ -57,11 +58,11 @@ class Broker:
         if self._away:
             raise Unreachable("away")
 
-    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+    def publish(self, topic: str, payload: bytes) -> "Future[PublishResult]":
         self.payload_bytes += len(payload)
         self.messages += 1
         self.units += prices.units(topic, len(payload))
-        answer: Future[Delivery] = Future()
+        answer: Future[PublishResult] = Future()
         answer.set_result(ACKNOWLEDGED)
         return answer
 
@@ -85,7 +86,7 @@ def simulated(count: int) -> list[bytes]:
     """Readings of the telemetry contract, every 10 s."""
     clock = itertools.count(1_790_000_000, 10).__next__
     simulator = Simulator(contracts.load("telemetry"), seed=1, clock=clock)
-    return [json.dumps(simulator.reading(), separators=(",", ":")).encode() for _ in range(count)]
+    return [compact_json.encode(simulator.reading()) for _ in range(count)]
 
 
 # Each takes readings and a folder, and returns the seconds for them.

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device.aws import AwsEnvironment
-from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
+from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
 from device.errors import ConnectionFailed
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
@@ -367,7 +367,7 @@ def environment(
 class FakeProof:
     """A connection that answers at once, as ``answer`` says for a topic."""
 
-    def __init__(self, answer: Callable[[str], Delivery]) -> None:
+    def __init__(self, answer: Callable[[str], PublishResult]) -> None:
         self._answer = answer
 
     def __enter__(self) -> "FakeProof":
@@ -376,8 +376,8 @@ class FakeProof:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def publish(self, topic: str, _payload: bytes) -> "Future[Delivery]":
-        done: Future[Delivery] = Future()
+    def publish(self, topic: str, _payload: bytes) -> "Future[PublishResult]":
+        done: Future[PublishResult] = Future()
         done.set_result(self._answer(topic))
         return done
 
@@ -385,9 +385,9 @@ class FakeProof:
 class FakeConnection:
     """A broker that answers as told: a delivery, None for no answer, or the end of all."""
 
-    def __init__(self, *answers: Delivery | ConnectionFailed | None) -> None:
+    def __init__(self, *answers: PublishResult | ConnectionFailed | None) -> None:
         self._answers = iter(answers)
-        self._pending: list[Future[Delivery]] = []
+        self._pending: list[Future[PublishResult]] = []
         self.failure: ConnectionFailed | None = None
         self.sent: list[tuple[str, bytes]] = []
         self.most_pending = 0
@@ -396,7 +396,7 @@ class FakeConnection:
     def connect(self) -> None:
         pass
 
-    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+    def publish(self, topic: str, payload: bytes) -> "Future[PublishResult]":
         if self.failure is not None:
             raise self.failure
         answer = next(self._answers, ACKNOWLEDGED)
@@ -404,7 +404,7 @@ class FakeConnection:
             self.failure = answer
             raise answer
         self.sent.append((topic, payload))
-        future: Future[Delivery] = Future()
+        future: Future[PublishResult] = Future()
         if answer is None:
             self._pending.append(future)
             self.most_pending = max(self.most_pending, len(self._pending))
@@ -412,11 +412,11 @@ class FakeConnection:
             future.set_result(answer)
         return future
 
-    def answer_all(self, delivery: Delivery) -> None:
+    def answer_all(self, delivery: PublishResult) -> None:
         pending, self._pending = self._pending, []
         for future in pending:
             future.set_result(delivery)
 
     def close(self) -> None:
         self.closed = True
-        self.answer_all(Delivery(Outcome.UNKNOWN, "the connection was closed"))
+        self.answer_all(PublishResult(Outcome.UNKNOWN, "the connection was closed"))

@@ -13,21 +13,23 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import contracts
 from device import identity
 from device.delivery import mqtt
-from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
-from device.delivery.publisher import Publisher, Summary
+from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
+from device.delivery.publisher import Publisher, PublishingReport
 from device.delivery.sink import Sink
 from device.delivery.spool import Additions, Spool
 from device.errors import ConnectionRefused, ExitStatus, SpoolError, SpoolFull, Unreachable
 from device.publish import main
 from device.readings import sources
+from device.readings.check import ReadingCheck
 from device.readings.sources import Payload, Source, Unusable
 from device.registry.registration import provision
 from tests.unit.device.fakes import FakeConnection, FakeIot, environment
 
-REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
-UNKNOWN = Delivery(Outcome.UNKNOWN, "no answer within 20 s")
+REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")
+UNKNOWN = PublishResult(Outcome.UNKNOWN, "no answer within 20 s")
 GOOD = json.dumps(
     {"timestamp": 1_790_000_000_123, "temperature": 1, "humidity": 1, "battery": 1, "status": "ok"}
 )
@@ -60,19 +62,22 @@ def payloads(count: int) -> Source:
     return (Payload(number, b"%d" % number) for number in range(count))
 
 
-def publisher(broker: FakeConnection, spool: Spool | None = None, **options: Any) -> Publisher:
+def publisher(
+    broker: FakeConnection,
+    spool: Spool | None = None,
+    check: ReadingCheck | None = None,
+    **options: Any,
+) -> Publisher:
     taking = Sink(
         spool or Spool(None, max_bytes=1 << 24),
         "a/topic",
         lambda: broker,
-        check=None,
+        check=check,
         pack=False,
         max_linger_seconds=10.0,
         when_full="refuse",
     )
-    return Publisher(
-        taking, **{"progress": lambda _: None, "say": lambda _: None, "verbatim": True, **options}
-    )
+    return Publisher(taking, **{"progress": lambda _: None, "say": lambda _: None, **options})
 
 
 def sent_readings(broker: FakeConnection) -> list[Any]:
@@ -121,7 +126,7 @@ def test_another_topic_on_request(command: Callable[..., Result]) -> None:
 )
 def test_counts_what_became_of_the_messages(
     command: Callable[..., Result],
-    answers: list[Delivery],
+    answers: list[PublishResult],
     counts: tuple[int, int, int],
     status: ExitStatus,
 ) -> None:
@@ -146,6 +151,24 @@ def test_reports_what_does_not_fit_and_publishes_the_rest(command: Callable[...,
     assert sent_readings(broker) == [json.loads(GOOD)] * 2
     assert "line 2: $.timestamp" in result.stderr
     assert "line 3: $: expected JSON" in result.stderr
+
+
+def test_checking_keeps_the_order_and_the_bytes_and_names_what_does_not_fit() -> None:
+    def source() -> Source:
+        yield Payload(1, b" " + GOOD.encode())
+        yield Unusable(2, "too long")
+        yield Payload(3, b"{}")
+        yield Payload(4, GOOD.encode())
+
+    broker, lines = FakeConnection(), list[str]()
+    check = ReadingCheck(contracts.load("telemetry"))
+    result = publisher(broker, check=check, say=lines.append).publish(source())
+    assert [payload for _, payload in broker.sent] == [b" " + GOOD.encode(), GOOD.encode()]
+    assert lines == [
+        "reading 2: too long",
+        "reading 3: $.timestamp: required field is missing",
+    ]
+    assert result.invalid == 2
 
 
 def test_publishes_anything_verbatim_without_the_check(command: Callable[..., Result]) -> None:
@@ -349,7 +372,7 @@ def test_the_number_of_messages_without_an_answer_is_bounded() -> None:
     finally:
         answering.set()
         thread.join()
-    assert result.summary.acknowledged == result.summary.published == 1000
+    assert result.totals.acknowledged == result.totals.published == 1000
     assert broker.most_pending <= mqtt.MAX_UNACKNOWLEDGED
 
 
@@ -370,7 +393,7 @@ def test_a_full_spool_is_waited_for() -> None:
     result = publisher(broker, say=say).publish(source)
     answered.set()
     answering.join()
-    assert result.summary.acknowledged == 200
+    assert result.totals.acknowledged == 200
     assert lines == ["the spool is full; waiting for the broker"]
 
 
@@ -384,7 +407,7 @@ def test_a_full_disk_is_waited_for_like_a_full_spool_as_answers_make_room() -> N
     publishing = publisher(FakeConnection(), OnAFullDisk(None, max_bytes=1 << 24))
     result = publishing.publish(payloads(200))
     assert result.status() is ExitStatus.OK
-    assert result.summary.acknowledged == result.summary.readings == 200
+    assert result.totals.acknowledged == result.totals.taken == 200
 
 
 def test_a_full_disk_is_not_waited_for_when_nothing_is_left_that_could_make_room() -> None:
@@ -402,7 +425,7 @@ def test_a_full_disk_is_not_waited_for_when_nothing_is_left_that_could_make_room
     result = publishing.publish(slowly())
     assert result.status() is ExitStatus.SPOOL
     assert isinstance(result.failure, SpoolFull)
-    assert (result.summary.readings, result.summary.published) == (0, 0)
+    assert (result.totals.taken, result.totals.published) == (0, 0)
     assert not result.complete
 
 
@@ -432,8 +455,8 @@ def test_ctrl_c_waits_for_answers_on_their_way_and_tells_what_was_sent(
 
 
 def test_a_second_ctrl_c_does_not_wait() -> None:
-    def interrupt_again(so_far: Summary) -> None:
-        if so_far.unknown:
+    def interrupt_again(so_far: PublishingReport) -> None:
+        if so_far.totals.unknown:
             raise KeyboardInterrupt
 
     told = publisher(FakeConnection(None), progress=interrupt_again)
@@ -441,7 +464,7 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
     result = told.publish(payloads(1))
     assert time.monotonic() - started < 2
     assert result.interrupted
-    assert (result.summary.published, result.summary.unknown) == (1, 1)
+    assert (result.totals.published, result.totals.unknown) == (1, 1)
 
 
 def test_no_terminal_no_bar(command: Callable[..., Result]) -> None:
@@ -635,4 +658,4 @@ def test_a_spool_that_fails_leaves_no_line_before_the_one_to_go_on_with(
     source = (Payload(number, b"%d" % number) for number in range(1, 100_001))
     result = Publisher(taking, progress=lambda _: None, say=lambda _: None).publish(source)
     assert result.failure is not None
-    assert result.reached == result.summary.readings
+    assert result.reached == result.totals.taken

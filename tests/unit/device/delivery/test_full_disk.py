@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 
-from device.delivery.mqtt import ACKNOWLEDGED, Delivery
+from device.delivery.mqtt import ACKNOWLEDGED, PublishResult
 from device.delivery.sink import Sink
 from device.delivery.spool import Spool
 from device.errors import SpoolFull, Unreachable
@@ -31,7 +31,7 @@ class Offline:
     def connect(self) -> None:
         raise Unreachable("nobody answers")
 
-    def publish(self, _topic: str, _payload: bytes) -> "Future[Delivery]":
+    def publish(self, _topic: str, _payload: bytes) -> "Future[PublishResult]":
         raise AssertionError("not connected")
 
     def close(self) -> None:
@@ -47,9 +47,9 @@ class Online(Offline):
     def connect(self) -> None:
         pass
 
-    def publish(self, _topic: str, payload: bytes) -> "Future[Delivery]":
+    def publish(self, _topic: str, payload: bytes) -> "Future[PublishResult]":
         self.received.append(payload)
-        answer: Future[Delivery] = Future()
+        answer: Future[PublishResult] = Future()
         answer.set_result(ACKNOWLEDGED)
         return answer
 
@@ -146,7 +146,7 @@ def test_a_disk_that_fills_up_while_the_spool_is_open_keeps_nothing_from_being_s
     small_disk: Path,
 ) -> None:
     broker = Online()
-    answers: list[Future[Delivery]] = []
+    answers: list[Future[PublishResult]] = []
     broker.publish = lambda _topic, payload: _later(broker, answers, payload)  # type: ignore[method-assign]
     sink = make(small_disk, broker, max_bytes=ANY_SIZE)
     for number in range(300):
@@ -167,7 +167,9 @@ def test_a_disk_that_fills_up_while_the_spool_is_open_keeps_nothing_from_being_s
     assert broker.received == [payload(number, 5_000) for number in range(taken)]
 
 
-def _later(broker: Online, answers: "list[Future[Delivery]]", payload: bytes) -> "Future[Delivery]":
+def _later(
+    broker: Online, answers: "list[Future[PublishResult]]", payload: bytes
+) -> "Future[PublishResult]":
     broker.received.append(payload)
     answers.append(Future())
     return answers[-1]

@@ -24,7 +24,7 @@ from device.errors import (
     RequestFailed,
     Unreachable,
 )
-from device.identity import Device, Identity
+from device.identity import DeviceConfig, Identity
 
 
 class Sdk:
@@ -87,7 +87,7 @@ def error(name: str) -> Exception:
 
 @pytest.fixture
 def identity(tmp_path: Path) -> Identity:
-    device = Device(
+    device = DeviceConfig(
         environment="dev",
         thing_name="sensor-1",
         endpoint="broker.example",
@@ -194,7 +194,7 @@ def test_no_answer_in_time_is_unknown(connect: Connect) -> None:
     connection, sdk = connect(Sdk.succeed)
     answer = connection.publish("a/topic", b"")
     sdk.sent[-1].set_exception(error("AWS_ERROR_MQTT_TIMEOUT"))
-    assert answer.result() == mqtt.Delivery(Outcome.UNKNOWN, "no answer within 20 s")
+    assert answer.result() == mqtt.PublishResult(Outcome.UNKNOWN, "no answer within 20 s")
 
 
 def test_closing_makes_what_is_pending_unknown_even_if_the_sdk_forgets_it(connect: Connect) -> None:

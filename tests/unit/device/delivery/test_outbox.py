@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.delivery import mqtt, outbox
-from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
-from device.delivery.outbox import Entry, Outbox
+from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
+from device.delivery.outbox import Outbox, QueuedPayload
 from device.delivery.spool import SpooledMessage
 
 TOPIC = "a/topic"
-REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
-UNKNOWN = Delivery(Outcome.UNKNOWN, "no answer within 20 s")
-HUNG_UP = Delivery(Outcome.UNKNOWN, "hung up", hung_up=True)
+REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")
+UNKNOWN = PublishResult(Outcome.UNKNOWN, "no answer within 20 s")
+HUNG_UP = PublishResult(Outcome.UNKNOWN, "hung up", hung_up=True)
 LATER = 2 * outbox.RETRY_SECONDS
 
 
@@ -78,7 +78,7 @@ def unpacked(payload: bytes) -> list[int]:
 
 def test_a_reading_waits_for_others_and_is_stored_by_itself_meanwhile() -> None:
     box = make()
-    step = box.next_step([Entry(numbered(1), pack=True)], flush=False)
+    step = box.next_step([QueuedPayload(numbered(1), pack=True)], flush=False)
     assert step is not None
     assert (step.additions.messages, step.additions.packed) == ([], {})
     assert step.additions.readings == [(TOPIC, numbered(1))]
@@ -92,10 +92,10 @@ def test_a_reading_waits_for_others_and_is_stored_by_itself_meanwhile() -> None:
 def test_readings_that_waited_on_disk_leave_it_with_the_message_that_holds_them() -> None:
     box = make(last_id=7)
     for number in (1, 2):
-        step = box.next_step([Entry(numbered(number), pack=True)], flush=False)
+        step = box.next_step([QueuedPayload(numbered(number), pack=True)], flush=False)
         assert step is not None
         box.stored(step, now=0.0)
-    step = box.next_step([Entry(numbered(3), pack=True)], flush=True)
+    step = box.next_step([QueuedPayload(numbered(3), pack=True)], flush=True)
     assert step is not None
     (made,) = step.additions.messages
     assert (made.id, made.topic, made.readings) == (8, TOPIC, 3)
@@ -121,7 +121,7 @@ def test_readings_of_an_earlier_run_are_due_at_once_each_to_its_own_topic() -> N
 
 def test_a_step_that_was_not_stored_changes_nothing() -> None:
     box = make()
-    entries = [Entry(numbered(1), pack=True), Entry(b"as it is", pack=False)]
+    entries = [QueuedPayload(numbered(1), pack=True), QueuedPayload(b"as it is", pack=False)]
     first, again = box.next_step(entries, flush=True), box.next_step(entries, flush=True)
     assert first is not None
     assert again is not None
@@ -131,7 +131,7 @@ def test_a_step_that_was_not_stored_changes_nothing() -> None:
 
 def test_a_step_is_not_much_larger_than_it_may_be() -> None:
     box = make(step_bytes=10_000)
-    entries = [Entry(b"x" * 1_000, pack=False) for _ in range(25)]
+    entries = [QueuedPayload(b"x" * 1_000, pack=False) for _ in range(25)]
     sizes = []
     while step := box.next_step(entries, flush=False):
         sizes.append(step.entries)
@@ -158,7 +158,7 @@ def test_every_reading_is_stored_once_and_in_order_whatever_the_batches(
         entries = []
         for size, pack in batch:
             text = random.Random(count).randbytes(size).hex()  # noqa: S311  # any text will do
-            entries.append(Entry(json.dumps({"n": count, "x": text}).encode(), pack))
+            entries.append(QueuedPayload(json.dumps({"n": count, "x": text}).encode(), pack))
             to_pack += [count] if pack else []
             count += 1
         while step := box.next_step(entries, flush=flush):

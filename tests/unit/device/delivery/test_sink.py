@@ -20,7 +20,7 @@ import contracts
 import device
 from device import identity
 from device.delivery import connector, mqtt, outbox, prices, worker
-from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
+from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
 from device.delivery.sink import Sink
 from device.delivery.spool import Additions, Spool
 from device.errors import (
@@ -35,9 +35,9 @@ from device.registry.registration import provision
 from tests.unit.device.fakes import FakeConnection, FakeIot, environment
 
 TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
-REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
-UNKNOWN = Delivery(Outcome.UNKNOWN, "no answer within 20 s")
-HUNG_UP = Delivery(Outcome.UNKNOWN, "the broker ended the connection", hung_up=True)
+REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")
+UNKNOWN = PublishResult(Outcome.UNKNOWN, "no answer within 20 s")
+HUNG_UP = PublishResult(Outcome.UNKNOWN, "the broker ended the connection", hung_up=True)
 NOW = 1_795_000_000.0  # in November 2026
 GOOD = {
     "timestamp": 1_790_000_000_123,
@@ -193,7 +193,7 @@ def test_a_reading_too_long_for_any_message_is_refused_clearly(tmp_path: Path) -
 def test_a_payload_sent_as_it_is_stays_as_it_is(tmp_path: Path) -> None:
     broker = FakeConnection()
     with make(tmp_path, broker) as taking:
-        taking.put_payload(b"\x00 not json\r", pack=False)
+        taking.put_payload(b"\x00 not json\r")
     assert broker.sent == [(TOPIC, b"\x00 not json\r")]
 
 
@@ -346,12 +346,12 @@ class _Connected(FakeConnection):
     def __init__(self, broker: Broker) -> None:
         super().__init__()
         self._broker = broker
-        self._waiting: list[tuple[int, Future[Delivery]]] = []
+        self._waiting: list[tuple[int, Future[PublishResult]]] = []
         self._lock = threading.Lock()
 
-    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+    def publish(self, topic: str, payload: bytes) -> "Future[PublishResult]":
         (number,) = numbers(payload)
-        future: Future[Delivery] = Future()
+        future: Future[PublishResult] = Future()
         with self._lock:
             if self.failure is not None:
                 raise self.failure
@@ -370,7 +370,7 @@ class _Connected(FakeConnection):
                 self.failure = ConnectionDropped("the broker ended the connection 3 times")
         for number, future in waiting:
             if self.failure is not None:
-                future.set_result(Delivery(Outcome.UNKNOWN, "hung up", hung_up=True))
+                future.set_result(PublishResult(Outcome.UNKNOWN, "hung up", hung_up=True))
             else:
                 broker.acknowledged.append(number)
                 future.set_result(ACKNOWLEDGED)
@@ -476,7 +476,7 @@ def test_a_packed_message_is_refused_whole_and_every_reading_of_it_counted(
 ) -> None:
     broker = Broker(lambda first: first == 0)
     with make(tmp_path, broker.connect, max_linger_seconds=0.0) as taking:
-        taking.put_payload(b"[" + numbered(0) + b"]", pack=False)
+        taking.put_payload(b"[" + numbered(0) + b"]")
         taking.put_payload(numbered(1))
         assert not taking.flush(10)
         assert taking.totals().refused == 1

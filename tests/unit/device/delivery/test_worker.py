@@ -13,17 +13,17 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.delivery.mqtt import ACKNOWLEDGED, Delivery, Outcome
-from device.delivery.outbox import Entry
+from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
+from device.delivery.outbox import QueuedPayload
 from device.delivery.spool import Additions, Spool
 from device.delivery.worker import Worker
 from device.errors import SpoolError
 from tests.unit.device.fakes import FakeConnection, Killed, Steps
 
 TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
-REFUSED = Delivery(Outcome.REFUSED, "not authorized (135)")
-UNKNOWN = Delivery(Outcome.UNKNOWN, "no answer within 20 s")
-HUNG_UP = Delivery(Outcome.UNKNOWN, "the broker ended the connection", hung_up=True)
+REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")
+UNKNOWN = PublishResult(Outcome.UNKNOWN, "no answer within 20 s")
+HUNG_UP = PublishResult(Outcome.UNKNOWN, "the broker ended the connection", hung_up=True)
 
 
 def numbers(payload: bytes) -> list[int]:
@@ -40,7 +40,7 @@ class World:
         self._lives = 0
         self._steps = steps or Steps()
         self.delivered: list[tuple[str, bytes]] = []
-        self.pending: list[tuple[tuple[str, bytes], Future[Delivery]]] = []
+        self.pending: list[tuple[tuple[str, bytes], Future[PublishResult]]] = []
         self._numbers = iter(range(10**6))
         self.put: list[int] = []  # and not on disk yet
         self.taken: list[int] = []
@@ -77,9 +77,9 @@ class World:
         self.put.clear()
         self.start()
 
-    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+    def publish(self, topic: str, payload: bytes) -> "Future[PublishResult]":
         self._steps.tick()
-        answer: Future[Delivery] = Future()
+        answer: Future[PublishResult] = Future()
         self.pending.append(((topic, payload), answer))
         self._steps.tick()
         return answer
@@ -91,7 +91,7 @@ class World:
             # Long enough for a few to fill a message.
             filler = bytes((number * 7919 * n) % 94 + 33 for n in range(1, 400))
             text = filler.replace(b'"', b"'").replace(b"\\", b"/")
-            self.worker.put(Entry(b'{"n":%d,"x":"%s"}' % (number, text), pack=True))
+            self.worker.put(QueuedPayload(b'{"n":%d,"x":"%s"}' % (number, text), pack=True))
 
     def round(self) -> None:
         self.worker.round()
@@ -113,7 +113,7 @@ class World:
         self.answer(len(self.pending), HUNG_UP, delivers=False)
         self.connect(connected=False)
 
-    def answer(self, count: int, delivery: Delivery, *, delivers: bool) -> None:
+    def answer(self, count: int, delivery: PublishResult, *, delivers: bool) -> None:
         for message, answer in self.pending[:count]:
             if delivers:
                 self.delivered.append(message)
@@ -150,7 +150,7 @@ class _Connected(FakeConnection):
         super().__init__()
         self._world = world
 
-    def publish(self, topic: str, payload: bytes) -> "Future[Delivery]":
+    def publish(self, topic: str, payload: bytes) -> "Future[PublishResult]":
         return self._world.publish(topic, payload)
 
 

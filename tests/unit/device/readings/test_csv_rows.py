@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 import contracts
 from contracts import ROW_FIELDS
 from device.readings import files
-from device.readings.check import ReadingCheck
+from device.readings.check import ReadingCheck, ReadingError
 from device.readings.csv_rows import CsvOptions, CsvRows, HeaderError
-from device.readings.sources import Payload, checked
+from device.readings.sources import Payload
 
 TELEMETRY = contracts.load("telemetry")
 WIND = contracts.parse(
@@ -71,11 +71,13 @@ def test_an_empty_cell_of_a_required_field_that_may_be_null_is_null() -> None:
 
 def test_a_cell_of_the_wrong_type_stays_text_for_the_check_to_find() -> None:
     content = b"timestamp,temperature,humidity,battery,status\nsoon,1,1,1,ok\n"
-    source = checked(CsvRows(io.BytesIO(content), TELEMETRY, CsvOptions()), ReadingCheck(TELEMETRY))
-    (item,) = source
-    assert not isinstance(item, Payload)
+    (item,) = CsvRows(io.BytesIO(content), TELEMETRY, CsvOptions())
+    assert isinstance(item, Payload)
     assert item.number == 2
-    assert item.reason == '$.timestamp: expected integer (milliseconds since 1970), got "soon"'
+    with pytest.raises(ReadingError) as caught:
+        ReadingCheck(TELEMETRY).check(item.payload)
+    reason = '$.timestamp: expected integer (milliseconds since 1970), got "soon"'
+    assert str(caught.value) == reason
 
 
 def test_a_row_that_cannot_be_read_costs_itself_only_and_is_named_by_its_first_line() -> None:
@@ -230,8 +232,9 @@ def test_the_answer_of_a_query_can_be_published_again() -> None:
     )
     file = CsvRows(io.BytesIO(text.getvalue().encode()), TELEMETRY, CsvOptions())
     assert set(file.left_out) == {*(field.name for field in ROW_FIELDS), "dt", "hour"}
-    (item,) = checked(file, ReadingCheck(TELEMETRY))
+    (item,) = file
     assert isinstance(item, Payload), item
+    ReadingCheck(TELEMETRY).check(item.payload)
     assert json.loads(item.payload) == {
         "timestamp": 1_795_581_760_123,
         "temperature": 21.5,

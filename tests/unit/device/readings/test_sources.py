@@ -2,14 +2,12 @@
 
 import io
 import json
-from collections.abc import Iterator
 
 import contracts
 from device.delivery.mqtt import MAX_PAYLOAD_BYTES
 from device.readings import sources
-from device.readings.check import ReadingCheck
 from device.readings.simulator import Simulator
-from device.readings.sources import Payload, Source, Unusable
+from device.readings.sources import Payload, Source
 
 TELEMETRY = contracts.load("telemetry")
 
@@ -75,26 +73,3 @@ def test_simulated_readings_are_made_one_by_one() -> None:
 def test_a_source_can_start_in_its_middle() -> None:
     lines = sources.from_ndjson(io.BytesIO(b"1\n\n3\n4\n"), verbatim=False)
     assert shown(sources.starting_at(lines, 2)) == [(3, b"3"), (4, b"4")]
-
-
-def test_checking_keeps_the_order_and_the_bytes() -> None:
-    good = json.dumps(
-        {
-            "timestamp": 1_790_000_000_123,
-            "temperature": 1,
-            "humidity": 1,
-            "battery": 1,
-            "status": "ok",
-        }
-    )
-
-    def source() -> Iterator[Payload | Unusable]:
-        yield Payload(1, b" " + good.encode())
-        yield Unusable(2, "too long")
-        yield Payload(3, b"{}")
-
-    assert shown(sources.checked(source(), ReadingCheck(TELEMETRY))) == [
-        (1, b" " + good.encode()),
-        (2, "too long"),
-        (3, "$.timestamp: required field is missing"),
-    ]

@@ -13,7 +13,7 @@ import contracts
 from device import identity, rotate
 from device import provision as provision_
 from device.delivery import mqtt
-from device.delivery.mqtt import ACKNOWLEDGED, Delivery
+from device.delivery.mqtt import ACKNOWLEDGED, PublishResult
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import Identity
 from device.registry import customers, holdings
@@ -348,7 +348,7 @@ def test_rotating_a_customers_identity_proves_it_on_its_own_topic_with_its_own_p
     proven: list[tuple[str, str]] = []
 
     def connect(used: Identity) -> FakeProof:
-        def answer(topic: str) -> Delivery:
+        def answer(topic: str) -> PublishResult:
             proven.append((used.device.client_id, topic))
             return ACKNOWLEDGED
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from contracts import names
 from device import aws, identity, provision
 from device.delivery import mqtt
-from device.delivery.mqtt import ACKNOWLEDGED, Delivery
+from device.delivery.mqtt import ACKNOWLEDGED, PublishResult
 from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError, RequestFailed
 from device.identity import Identity
 from device.registry import enrolment, proof, registration
@@ -98,7 +98,7 @@ class Session(FakeProof):
         self._broker = broker
 
     @staticmethod
-    def _proven(topic: str) -> Delivery:
+    def _proven(topic: str) -> PublishResult:
         assert topic == names.proof_topic("dev", THING)
         return ACKNOWLEDGED
 
