@@ -115,6 +115,10 @@ class AwsEnvironment:
     region: str
     root: Path
 
+    def client(self, service: str) -> Any:
+        """A client for ``service`` in the environment's account."""
+        return self.session.client(service)  # type: ignore[call-overload]  # any service
+
     def check_stack(self) -> None:
         """Check that the environment is deployed.
 
@@ -162,7 +166,7 @@ def listed(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[
         arguments: Arguments of the operation.
     """
     for page in client.get_paginator(operation).paginate(**arguments):
-        yield from page[key]
+        yield from page.get(key, ())  # S3 leaves the key out if there are no entries
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""Read the raw line in a rejected line: which device sent it, its payload, and when it arrived.
+"""Read raw lines: which device sent the message, its payload, and when it arrived.
 
-The parser rejected the line, so it may contain anything.
+A line may contain anything, and the parser may have rejected it.
 """
 
 import base64
 import json
+import math
 import zlib
 from datetime import UTC, datetime
 from typing import Any
@@ -13,21 +14,35 @@ from contracts.packed import is_packed, split
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MOST_BYTES = 8 * 2**20
+_ENVELOPE = ("topic", "client_id", "certificate_id", "trace_id")
 
 
 def envelope_of(line: str) -> dict[str, Any]:
     """The envelope in a raw line, which is in base64; empty if it has no envelope."""
     try:
-        found = json.loads(base64.b64decode(line, validate=True))
-    except (ValueError, RecursionError):
+        return _envelope(base64.b64decode(line, validate=True)) or {}
+    except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+
+
+def _envelope(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def thing_of(topic: object) -> str | None:
     """The thing name in a topic; None if the topic has another form."""
     levels = topic.split("/") if isinstance(topic, str) else []
     return levels[2] if len(levels) > 3 else None
+
+
+def customer_of(topic: object) -> str | None:
+    """The customer in a topic; None if it has none."""
+    levels = topic.split("/") if isinstance(topic, str) else []
+    return levels[4] if len(levels) > 4 else None
 
 
 def time_of(received_at: object) -> str | None:
@@ -50,11 +65,10 @@ def payload_of(line: str, reading_index: int | None) -> str:
         Text in which bytes that are not UTF-8 appear as ``\xNN``. It may hold control characters.
     """
     payload = _payload(line)
-    if payload.startswith(_GZIP_MAGIC):
-        payload = _gunzip(payload)
+    payload, _ = _expanded(payload)
     if reading_index is not None:
         payload = _element(payload, reading_index)
-    return payload.decode("utf-8", "backslashreplace")
+    return _text(payload)
 
 
 def _payload(line: str) -> bytes:
@@ -68,12 +82,23 @@ def _payload(line: str) -> bytes:
         return raw
 
 
-def _gunzip(payload: bytes) -> bytes:
-    """The unzipped payload up to the first damage; or the payload if there is nothing."""
+def _expanded(payload: bytes) -> tuple[bytes, str | None]:
+    """The unzipped payload up to the first damage, and what is wrong with it."""
+    if not payload.startswith(_GZIP_MAGIC):
+        return payload, None
+    content, rest = b"", payload
     try:
-        return zlib.decompressobj(31).decompress(payload, _MOST_BYTES) or payload
+        while rest.startswith(_GZIP_MAGIC):  # gzip may have several members
+            member = zlib.decompressobj(31)
+            content += member.decompress(rest, _MOST_BYTES + 1 - len(content))
+            if len(content) > _MOST_BYTES:
+                return content[:_MOST_BYTES], f"more than {_MOST_BYTES:,} bytes after gunzip"
+            if not member.eof:
+                return content or payload, "the gzip is cut short"
+            rest = member.unused_data.lstrip(b"\0")
     except zlib.error:
-        return payload
+        return content or payload, "the gzip is damaged"
+    return content, "something follows the gzip" if rest else None
 
 
 def _element(payload: bytes, index: int) -> bytes:
@@ -82,3 +107,69 @@ def _element(payload: bytes, index: int) -> bytes:
         return list(split(payload))[index].strip() if is_packed(payload) else payload
     except (ValueError, IndexError):
         return payload
+
+
+def shown(line: bytes) -> dict[str, object]:
+    r"""A raw line as a person reads it.
+
+    Returns:
+        What the envelope says, and the payload: ``payload``, a JSON value equal to what the device
+        sent, or else ``error`` and ``text``. In the text, bytes that are not UTF-8 appear as
+        ``\xNN``. Of a line that is not an envelope there are only ``error`` and ``text``.
+    """
+    envelope = _envelope(line)
+    try:
+        payload = base64.b64decode((envelope or {})["payload"], validate=True)
+    except (ValueError, LookupError, TypeError):
+        return {"error": "not an envelope", "text": _text(line)}
+    envelope = envelope or {}
+    topic = envelope.get("topic")
+    head = {
+        "thing_name": thing_of(topic),
+        "customer": customer_of(topic),
+        "received_at": _with_zone(time_of(envelope.get("received_at"))),
+        **{name: envelope.get(name) for name in _ENVELOPE},
+    }
+    content, damage = _expanded(payload)
+    if damage is not None:
+        return {**head, "error": f"payload: {damage}", "text": _text(content)}
+    try:
+        return {**head, "payload": _json(content)}
+    except (ValueError, RecursionError):
+        return {**head, "error": "payload: not whole JSON", "text": _text(content)}
+
+
+def _json(content: bytes) -> Any:
+    """Decode JSON; fail where the value would not be equal to what is written there."""
+    return json.loads(
+        content.decode(),
+        object_pairs_hook=_unique,
+        parse_constant=_refuse,
+        parse_float=_finite,
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name appears twice in one object")
+    return found
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "backslashreplace")
+
+
+def _with_zone(time: str | None) -> str | None:
+    return None if time is None else f"{time}Z"

@@ -12,6 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from device import aws
 from ops.doctor.context import Context
 
 # Limits of the objects and of the bytes of each that are read: a search must end in any fleet.
@@ -56,10 +57,9 @@ def _newest_first(found: Iterator[ListedObject]) -> list[ListedObject]:
 
 def listed(context: Context, bucket: str, prefix: str) -> Iterator[ListedObject]:
     """Every object under ``prefix``."""
-    pages = context.client("s3").get_paginator("list_objects_v2")
-    for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-        for entry in page.get("Contents", []):
-            yield ListedObject(bucket, entry["Key"], entry["LastModified"])
+    s3 = context.client("s3")
+    for entry in aws.listed(s3, "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix):
+        yield ListedObject(bucket, entry["Key"], entry["LastModified"])
 
 
 def body(context: Context, found: ListedObject, most_bytes: int = 64 * 2**20) -> bytes:

@@ -109,7 +109,7 @@ class Context:
 
     def client(self, service: str) -> Any:
         """A client for ``service`` in the environment's account."""
-        return self.cloud.session.client(service)  # type: ignore[call-overload]  # any service
+        return self.cloud.client(service)
 
     @cached_property
     def deployed(self) -> Deployed:
