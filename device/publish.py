@@ -180,7 +180,6 @@ def main(
             noun = "line"
             options = _csv_options(delimiter, renamed, time_zone)
             source = _from_file(file, file_format, contract, options, verbatim=not check)
-            source = sources.starting_at(source, from_line)
         elif messages:
             noun = "message"
             source, total = sources.from_messages(messages), len(messages)
@@ -207,10 +206,11 @@ def main(
             progress=lambda so_far: progress.show(so_far.totals.acknowledged, str(so_far)),
             say=progress.say,
             noun=noun,
+            first=from_line,
             rate=rate,
         )
         report = publisher.publish(source)
-    _print(report, output_format, noun=noun, kept=topic is None)
+    _print(report, output_format, noun=noun, first=from_line, kept=topic is None)
     context.exit(report.status())
 
 
@@ -312,7 +312,9 @@ def _simulator(contract: Contract, seed: int | None) -> Simulator:
     return Simulator(contract, seed=seed, clock=time.time)
 
 
-def _print(report: PublishingReport, output_format: str, *, noun: str, kept: bool) -> None:
+def _print(
+    report: PublishingReport, output_format: str, *, noun: str, first: int, kept: bool
+) -> None:
     totals = report.totals
     for reason, count in report.reasons.most_common():
         cli.say(f"{count} {reason}")
@@ -332,7 +334,12 @@ def _print(report: PublishingReport, output_format: str, *, noun: str, kept: boo
     for name, count in report.unknown_fields.items():
         cli.say(f"{cli.counted(count, 'reading')} with the unknown field {json.dumps(name)}")
     if report.complete and not (totals.taken or totals.earlier or report.invalid):
-        cli.say("nothing to publish: the input holds no readings")
+        cli.say(
+            "nothing to publish: the input holds no readings"
+            if report.last == 0
+            else f"nothing to publish: --from-line is {first}, but the last reading of the file is "
+            f"on line {report.last}"
+        )
     if output_format == "json":
         cli.echo_json(report.counts())
         return

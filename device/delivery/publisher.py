@@ -36,6 +36,7 @@ class PublishingReport:
         failure: Why the rest was left out or could not be sent.
         interrupted: Ctrl-C; the rest was left out.
         reached: Number of the last item up to which all are on disk or invalid; 0 if none is.
+        last: Number of the last item that was read, also of one that was skipped; 0 if none was.
         complete: The source was read to its end.
     """
 
@@ -46,6 +47,7 @@ class PublishingReport:
     failure: DeviceError | None = None
     interrupted: bool = False
     reached: int = 0
+    last: int = 0
     complete: bool = False
 
     def status(self) -> ExitStatus:
@@ -99,6 +101,7 @@ class Publisher:
         progress: Called often, with the report so far.
         say: Called with a line for each thing that a person should know.
         noun: What the source numbers: ``line``, ``message`` or ``reading``.
+        first: Number of the first item to publish; earlier ones are skipped.
         rate: Readings per second at most; None for no limit.
     """
 
@@ -109,12 +112,14 @@ class Publisher:
         progress: Callable[[PublishingReport], None],
         say: Callable[[str], None],
         noun: str = "reading",
+        first: int = 1,
         rate: float | None = None,
     ) -> None:
         self._sink = sink
         self._progress = progress
         self._say = say
         self._complaints = Complaints(say, noun)
+        self._first = first
         self._interval = 0.0 if rate is None else 1 / rate
         self._report = PublishingReport()
         self._next_look = 0.0
@@ -167,6 +172,11 @@ class Publisher:
         due = time.monotonic()
         self._look()
         for item in source:
+            self._report.last = item.number
+            if time.monotonic() >= self._next_look:
+                self._look()
+            if item.number < self._first:
+                continue
             if isinstance(item, Unusable):
                 self._refuse(item)
             else:
@@ -176,8 +186,6 @@ class Publisher:
                 due = max(due + self._interval, time.monotonic() - 1)  # catch up by 1 s at most
                 self._take(item)
             self._report.reached = item.number
-            if time.monotonic() >= self._next_look:
-                self._look()
 
     def _take(self, item: Payload) -> None:
         told = False

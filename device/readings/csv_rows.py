@@ -1,31 +1,32 @@
 """Readings from a CSV file: one per row, in the fields that the header names.
 
-The contract says what a cell is: text for a string, a time for a time field, JSON for everything
-else. An empty cell is an absent field, or null where the contract requires a field that may be
-null. A column named ``wind.speed`` is the field ``speed`` of the object ``wind``. A column that
-the contract does not know is text. A cell that is not of its field's type stays text, and the
-check then rejects the reading.
+A column named ``wind.speed`` is the field ``speed`` of the object ``wind``. An empty cell is an
+absent field. It is null where the contract requires a field that may be null, if the row has the
+object that the field belongs to. ``device.readings.cells`` says how a cell is read. A column that
+the contract does not know is text.
 """
 
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from functools import partial
 from itertools import chain
-from typing import Any, BinaryIO, Literal, Self
+from typing import Any, BinaryIO, Self
 
-from contracts import PARTITION_COLUMNS, ROW_FIELDS, Contract, Field, Schema
+from contracts import PARTITION_COLUMNS, ROW_FIELDS, Contract, Field
 from device import compact_json
-from device.readings import times
-from device.readings.check import ReadingError, parse_json
+from device.readings import cells, times
 from device.readings.files import DamagedFileError
 from device.readings.sources import Payload, Unusable
 
 DELIMITERS = ",;\t|"
+
+# The first line with which Excel names the delimiter of the lines after it.
+_SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 # Longer than any reading may be, so that a file that is not text does not fill the memory.
 _LONGEST_LINE_CHARACTERS = 1 << 20
@@ -58,11 +59,19 @@ class CsvOptions:
 
 @dataclass(frozen=True, slots=True)
 class _CsvColumn:
-    """Where the cells of a column go in a reading (None for nowhere), and how they are read."""
+    """Where the cells of a column go in a reading, and how they are read.
 
-    steps: tuple[str, ...] | None = None
+    Attributes:
+        steps: Names from the reading down to the field; empty if the column is left out.
+        read: Turns a cell into a value.
+        null_in: Names down to the innermost object around the field that may be absent; a reading
+            that has this object gets null for an empty cell. None if an empty cell is an absent
+            field.
+    """
+
+    steps: tuple[str, ...] = ()
     read: Callable[[str], Any] = str
-    null_if_empty: bool = False
+    null_in: tuple[str, ...] | None = None
 
 
 class CsvRows:
@@ -92,8 +101,13 @@ class CsvRows:
         self._lines = _Lines(text)
         self._known = dict(_paths(contract.fields))
         try:
-            first = next((line for line in self._lines if line.strip()), "")
-            delimiter = options.delimiter or self._likely_delimiter(first, options.fields)
+            first = self._first_line()
+            named = _SEPARATOR.fullmatch(first)
+            if named is not None:
+                first = self._first_line()
+            delimiter = options.delimiter or (
+                named[1] if named else self._likely_delimiter(first, options.fields)
+            )
             self._rows = csv.reader(chain([first], self._lines), delimiter=delimiter, strict=True)
             header = next(self._rows, [])
         except csv.Error as error:
@@ -107,6 +121,14 @@ class CsvRows:
         ]
         self._zone = options.time_zone or (UTC if self.is_from_table else None)
         self._columns = self._layout(names, options.fields, contract.channel)
+        self._nullable = [
+            (index, column)
+            for index, column in enumerate(self._columns)
+            if column.null_in is not None
+        ]
+
+    def _first_line(self) -> str:
+        return next((line for line in self._lines if line.strip()), "")
 
     def __iter__(self) -> Self:
         return self
@@ -132,16 +154,15 @@ class CsvRows:
             return Unusable(line, f"{expected}, got {len(row)}")
         reading: dict[str, Any] = {}
         for column, cell in zip(self._columns, row, strict=True):
-            if column.steps is None or not (cell or column.null_if_empty):
+            if not cell or not column.steps:
                 continue
             try:
-                value = column.read(cell) if cell else None
+                _put(reading, column.steps, column.read(cell))
             except times.TimeError as error:
                 return Unusable(line, f"$.{'.'.join(column.steps)}: {error}")
-            inner = reading
-            for step in column.steps[:-1]:
-                inner = inner.setdefault(step, {})
-            inner[column.steps[-1]] = value
+        for index, column in self._nullable:
+            if not row[index] and _has(reading, column.null_in):
+                _put(reading, column.steps, None)
         try:
             return Payload(line, compact_json.encode(reading))
         except UnicodeEncodeError:
@@ -219,8 +240,12 @@ class CsvRows:
         known = self._known.get(path)
         if known is None:
             return _CsvColumn(steps)
-        null_if_empty = known.required and known.schema.nullable
-        return _CsvColumn(steps, _reader(known.schema, self._zone), null_if_empty)
+        null_in = None
+        if known.required and known.schema.nullable:
+            null_in = steps[:-1]
+            while null_in and self._known[".".join(null_in)].required:
+                null_in = null_in[:-1]
+        return _CsvColumn(steps, cells.reader(known.schema, self._zone), null_in)
 
 
 class _Lines:
@@ -245,37 +270,25 @@ class _Lines:
         return line
 
 
+def _put(reading: dict[str, Any], steps: tuple[str, ...], value: Any) -> None:
+    for step in steps[:-1]:
+        reading = reading.setdefault(step, {})
+    reading[steps[-1]] = value
+
+
+def _has(reading: dict[str, Any], steps: tuple[str, ...] | None) -> bool:
+    inner: dict[str, Any] | None = reading
+    for step in steps or ():
+        inner = inner and inner.get(step)
+    return inner is not None
+
+
 def _paths(fields: Sequence[Field], parent: str = "") -> Iterator[tuple[str, Field]]:
     """Yield each field with its dotted path, the fields of objects too."""
     for known in fields:
         path = f"{parent}{known.name}"
         yield path, known
         yield from _paths(known.schema.fields, f"{path}.")
-
-
-def _reader(schema: Schema, zone: tzinfo | None) -> Callable[[str], Any]:
-    """Return the function that turns a cell into a value of ``schema``."""
-    if schema.timestamp is not None:
-        return partial(_timestamp, unit=schema.timestamp, zone=zone)
-    if schema.date_time:
-        return partial(_date_time, zone=zone)
-    return str if schema.kind == "string" else _json
-
-
-def _timestamp(cell: str, *, unit: Literal["ms", "s"], zone: tzinfo | None) -> Any:
-    moment = times.epoch(cell, unit, zone)
-    return _json(cell) if moment is None else moment
-
-
-def _date_time(cell: str, *, zone: tzinfo | None) -> str:
-    return times.rfc_3339(cell, zone) or cell
-
-
-def _json(cell: str) -> Any:
-    try:
-        return parse_json(cell.encode("utf-8", "surrogateescape"))
-    except ReadingError:
-        return cell
 
 
 def _shown(name: str) -> str:

@@ -80,8 +80,3 @@ def _skip_line(file: BinaryIO, line: bytes) -> None:
             line = file.readline(MAX_PAYLOAD_BYTES)
     except DamagedFileError:
         pass
-
-
-def starting_at(source: Source, number: int) -> Source:
-    """Leave out the items before ``number``."""
-    return (item for item in source if item.number >= number)

@@ -59,7 +59,7 @@ def summary(result: Result) -> dict[str, int]:
 
 
 def payloads(count: int) -> Source:
-    return (Payload(number, b"%d" % number) for number in range(count))
+    return (Payload(number, b"%d" % number) for number in range(1, count + 1))
 
 
 def publisher(
@@ -389,7 +389,7 @@ def test_a_full_spool_is_waited_for() -> None:
             broker.answer_all(ACKNOWLEDGED)
 
     answered, answering = threading.Event(), threading.Thread(target=answer)
-    source = (Payload(number, b"x" * 100_000) for number in range(200))  # the spool has 16 MB
+    source = (Payload(number, b"x" * 100_000) for number in range(1, 201))  # the spool has 16 MB
     result = publisher(broker, say=say).publish(source)
     answered.set()
     answering.join()
@@ -418,7 +418,7 @@ def test_a_full_disk_is_not_waited_for_when_nothing_is_left_that_could_make_room
     publishing = publisher(FakeConnection(), OnAFullDisk(None, max_bytes=1 << 24))
 
     def slowly() -> Source:
-        for number in range(100):
+        for number in range(1, 101):
             yield Payload(number, b"x")
             time.sleep(0.01)  # it is found full while readings still come
 
@@ -584,6 +584,13 @@ def test_a_file_can_be_gone_on_with_after_an_interruption(
     assert "stopped after line 2; --from-line 3 publishes the rest" in result.stderr
     command("--file", str(path), "--from-line", "3", broker=broker)
     assert len(sent_readings(broker)) == 5
+
+
+def test_a_first_line_after_the_end_of_the_file_is_said(command: Callable[..., Result]) -> None:
+    options = ("--file", "-", "--from-line", "9")
+    result = command(*options, broker=FakeConnection(), stdin=f"{GOOD}\n{GOOD}\n".encode())
+    assert result.exit_code == ExitStatus.OK
+    assert "--from-line is 9, but the last reading of the file is on line 2" in result.stderr
 
 
 def test_an_empty_file_is_said_and_no_error(command: Callable[..., Result]) -> None:

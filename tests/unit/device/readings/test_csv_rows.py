@@ -69,6 +69,63 @@ def test_an_empty_cell_of_a_required_field_that_may_be_null_is_null() -> None:
     ]
 
 
+NESTED = contracts.parse(
+    "nested",
+    json.dumps(
+        {
+            "type": "object",
+            "required": ["active", "site"],
+            "properties": {
+                "active": {"type": "boolean"},
+                "site": {
+                    "type": "object",
+                    "required": ["room"],
+                    "properties": {"room": {"type": ["string", "null"]}},
+                },
+                "wind": {
+                    "type": "object",
+                    "required": ["gust", "from"],
+                    "properties": {
+                        "speed": {"type": "number"},
+                        "gust": {"type": ["number", "null"]},
+                        "from": {
+                            "type": "object",
+                            "required": ["degrees"],
+                            "properties": {"degrees": {"type": ["integer", "null"]}},
+                        },
+                    },
+                },
+            },
+        }
+    ),
+)
+
+
+def test_null_is_for_the_objects_that_a_row_has_or_the_contract_requires() -> None:
+    content = b"active,site.room,wind.speed,wind.gust,wind.from.degrees\ntrue,,,,\ntrue,,2,,\n"
+    site = {"active": True, "site": {"room": None}}
+    wind = {"speed": 2, "gust": None, "from": {"degrees": None}}
+    assert rows(content, NESTED) == [(2, site), (3, {**site, "wind": wind})]
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        *[("TRUE", True), ("True", True), ("true", True)],
+        *[("FALSE", False), ("False", False), ("false", False)],
+        *[("tRUE", "tRUE"), ("yes", "yes"), ("1", 1)],
+    ],
+)
+def test_a_boolean_is_read_as_excel_and_pandas_write_it(cell: str, value: object) -> None:
+    assert rows(f"active\n{cell}\n".encode(), NESTED) == [(2, {"active": value})]
+
+
+def test_only_a_boolean_is_read_so() -> None:
+    assert rows(b"status,temperature\nTRUE,TRUE\n") == [
+        (2, {"status": "TRUE", "temperature": "TRUE"})
+    ]
+
+
 def test_a_cell_of_the_wrong_type_stays_text_for_the_check_to_find() -> None:
     content = b"timestamp,temperature,humidity,battery,status\nsoon,1,1,1,ok\n"
     (item,) = CsvRows(io.BytesIO(content), TELEMETRY, CsvOptions())
@@ -125,6 +182,12 @@ def test_dotted_columns_make_objects() -> None:
 def test_the_delimiter_is_the_one_that_the_header_shows(delimiter: str) -> None:
     content = "timestamp,temperature,status\n1,2.5,ok\n".replace(",", delimiter).encode()
     assert rows(content) == [(2, {"timestamp": 1, "temperature": 2.5, "status": "ok"})]
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;\r", "\ufeffsep=;"])
+def test_the_delimiter_may_be_named_on_the_first_line_as_by_excel(first: str) -> None:
+    content = f"{first}\nstatus;firmware,x\nok;1,0\n".encode()
+    assert rows(content) == [(3, {"status": "ok", "firmware,x": "1,0"})]
 
 
 def test_another_delimiter_on_request() -> None:

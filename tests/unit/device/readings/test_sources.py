@@ -68,8 +68,3 @@ def test_simulated_readings_are_made_one_by_one() -> None:
         json.loads(item.payload)["timestamp"] for item in source if isinstance(item, Payload)
     ]
     assert timestamps == [1_760_000_000_000, 1_760_000_001_000, 1_760_000_002_000]
-
-
-def test_a_source_can_start_in_its_middle() -> None:
-    lines = sources.from_ndjson(io.BytesIO(b"1\n\n3\n4\n"), verbatim=False)
-    assert shown(sources.starting_at(lines, 2)) == [(3, b"3"), (4, b"4")]

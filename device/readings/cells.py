@@ -1,0 +1,54 @@
+"""Read the cells of a CSV file: the contract says what a cell is.
+
+A cell is text for a string, a time for a time field, and JSON for everything else; a boolean may
+also be written as Excel and pandas write it. A cell that is not of its field's type stays text, and
+the check then rejects the reading.
+"""
+
+from collections.abc import Callable
+from datetime import tzinfo
+from functools import partial
+from typing import Any, Literal
+
+from contracts import Schema
+from device.readings import times
+from device.readings.check import ReadingError, parse_json
+
+_BOOLEANS = {"TRUE": True, "True": True, "FALSE": False, "False": False}
+
+
+def reader(schema: Schema, zone: tzinfo | None) -> Callable[[str], Any]:
+    """Return the function that turns a cell into a value of ``schema``.
+
+    Args:
+        schema: Of the field.
+        zone: Time zone of times without an offset. The function raises ``times.TimeError`` for
+            these if it is None.
+    """
+    if schema.timestamp is not None:
+        return partial(_timestamp, unit=schema.timestamp, zone=zone)
+    if schema.date_time:
+        return partial(_date_time, zone=zone)
+    if schema.kind == "boolean":
+        return _boolean
+    return str if schema.kind == "string" else _json
+
+
+def _timestamp(cell: str, *, unit: Literal["ms", "s"], zone: tzinfo | None) -> Any:
+    moment = times.epoch(cell, unit, zone)
+    return _json(cell) if moment is None else moment
+
+
+def _date_time(cell: str, *, zone: tzinfo | None) -> str:
+    return times.rfc_3339(cell, zone) or cell
+
+
+def _boolean(cell: str) -> Any:
+    return _BOOLEANS[cell] if cell in _BOOLEANS else _json(cell)
+
+
+def _json(cell: str) -> Any:
+    try:
+        return parse_json(cell.encode("utf-8", "surrogateescape"))
+    except ReadingError:
+        return cell
