@@ -4,6 +4,7 @@ Each part is found through the one before it, on the way that a message takes: t
 stream, the stream names the bucket, the bucket names the queue, and the queue names the function.
 """
 
+import json
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -107,18 +108,26 @@ class Deployed:
         return self._queue_arn.rpartition(":")[2]
 
     @property
+    def dead_letter_arn(self) -> str | None:
+        """ARN of that queue's dead-letter queue; None if it has none."""
+        policy = self.queue.get("RedrivePolicy")
+        return None if policy is None else str(json.loads(policy)["deadLetterTargetArn"])
+
+    @property
     def _queue_arn(self) -> str:
         if self.queue_arn is None:
             raise Skipped("the raw bucket notifies no queue")
         return self.queue_arn
 
+    def queue_url(self, arn: str) -> str:
+        """The URL of the queue ``arn``."""
+        return str(self._client("sqs").get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"])
+
     def queue_attributes(self, arn: str) -> dict[str, str]:
         """The current attributes of the queue ``arn``."""
-        sqs = self._client("sqs")
-        url = sqs.get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"]
-        attributes: dict[str, str] = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
-            "Attributes"
-        ]
+        attributes: dict[str, str] = self._client("sqs").get_queue_attributes(
+            QueueUrl=self.queue_url(arn), AttributeNames=["All"]
+        )["Attributes"]
         return attributes
 
     def events_in(self, queue_arn: str | None) -> int:

@@ -16,6 +16,11 @@ def ours(context: Context, module: str) -> str:
     return f"run python -m {module} {options}"
 
 
+def for_channel(context: Context, module: str) -> str:
+    """A command of this project for the channel."""
+    return f"run python -m {module} --env {context.environment_name} --channel {context.channel}"
+
+
 def provision(context: Context) -> str:
     """The command that repairs the identity."""
     return ours(context, "device.provision")

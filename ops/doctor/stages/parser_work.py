@@ -1,14 +1,12 @@
 """The parser's work: errors, dead letters and backlog."""
 
-import json
 from datetime import UTC, datetime, timedelta
 
 from device import cli
+from ops import parser_log
 from ops.doctor import metrics, remedies
 from ops.doctor.context import Context
 from ops.doctor.findings import Failed
-
-_LOG_KEYS = ("message", "error_type", "errorType", "reason", "errorMessage")
 
 
 def waiting(context: Context) -> str:
@@ -22,7 +20,7 @@ def errors(context: Context) -> str:
     found = _recent_errors(context)
     if found and context.deployed.events_in(context.deployed.queue_arn):
         raise Failed(
-            f"the function fails; {waiting(context)}: {_in_short(found[-1])}",
+            f"the function fails; {waiting(context)}: {found[-1]}",
             "fix that error (configuration, permissions or code), then " + remedies.deploy(context),
         )
     if found:
@@ -35,42 +33,22 @@ def _recent_errors(context: Context) -> list[str]:
     function = context.deployed.function
     changed = datetime.fromisoformat(function["LastModified"])
     since = max(changed, datetime.now(UTC) - timedelta(hours=1))
-    group = function.get("LoggingConfig", {}).get(
-        "LogGroup", f"/aws/lambda/{function['FunctionName']}"
-    )
-    pages = context.client("logs").get_paginator("filter_log_events")
-    found = pages.paginate(
-        logGroupName=group,
-        filterPattern="ERROR",
-        startTime=int(since.timestamp() * 1000),
-        PaginationConfig={"MaxItems": 1000},
-    )
-    return [event["message"] for page in found for event in page["events"]]
-
-
-def _in_short(message: str) -> str:
-    """The text of a line in the function's log, shortened."""
-    try:
-        content = json.loads(message)
-        parts = [content[key] for key in _LOG_KEYS if content.get(key)]
-    except (ValueError, AttributeError):
-        parts = []
-    return " ".join((" ".join(map(str, parts)) or message).split())[:300]
+    found = parser_log.errors(context.client("logs"), function, since)
+    return [each.text for each in found]
 
 
 def dead_letters(context: Context) -> str:
     """The dead-letter queue is empty."""
-    redrive = context.deployed.queue.get("RedrivePolicy")
-    if redrive is None:
+    arn = context.deployed.dead_letter_arn
+    if arn is None:
         raise Failed("the queue has no dead-letter queue", remedies.deploy(context), blocks=False)
-    arn = json.loads(redrive)["deadLetterTargetArn"]
     count = context.deployed.events_in(arn)
     if count:
         raise Failed(
             f"the dead-letter queue holds {cli.counted(count, 'event')} of objects that could "
             "not be parsed",
             "fix what the function's log says about them, then "
-            + remedies.command(context, f"sqs start-message-move-task --source-arn {arn}"),
+            + remedies.for_channel(context, "ops.redrive"),
             blocks=False,
         )
     return "empty"
