@@ -8,7 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 import contracts
 from stacks import config as environments
 from stacks import parser_asset
-from stacks.checks import add_checks
+from stacks.checks import synthesize
 from stacks.constructs.device_access import DevicePolicyError
 from stacks.pipeline_stack import PipelineStack
 
@@ -22,8 +22,10 @@ def main() -> None:
         DevicePolicyError: There are more channels than the device policy can name.
         AssetError: The parser's packages cannot be installed.
     """
-    app = App()
-    add_checks(app)
+    synthesize(_build)
+
+
+def _build(app: App) -> None:
     config = environments.load(
         app.node.try_get_context("environments"), app.node.try_get_context("env") or "dev"
     )
@@ -36,7 +38,6 @@ def main() -> None:
         parser_code=lambda_.Code.from_asset(str(parser_asset.build(target))),
         hook_code=lambda_.Code.from_asset(str(parser_asset.build_hook())),
     )
-    app.synth()
 
 
 if __name__ == "__main__":
