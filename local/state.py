@@ -44,7 +44,7 @@ ROLES = ("emulator", "firehose")
 
 # All that the stack's processes take from the environment of the command that starts them: where
 # programs and libraries are, and where the caches of the CDK are.
-_INHERITED = ("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "TELEMETRY_HOME")
+_INHERITED = ("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR")
 
 _STOP_SECONDS = 5
 _SPAWNED: list[subprocess.Popen[bytes]] = []

@@ -5,25 +5,19 @@ In a copy of the project, which has a stack of its own beside the one that other
 
 import contextlib
 import json
-import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
 from device.errors import ExitStatus
-from local.state import MARKER, ROLE, ROOT
-from tests.local.conftest import Lake, wait_until
-
-_TIMEOUT_SECONDS = 180
-
+from tests.local.conftest import wait_until
+from tests.local.project import Project, output_of
 
 # Nothing of this may reach the stack. Nobody listens on port 9.
 _HOSTILE_ENVIRONMENT = {
@@ -50,80 +44,29 @@ _HOSTILE_ENVIRONMENT = {
 }
 
 
-class Project:
-    """A copy of the project: its tracked files, with the installed packages of this one.
-
-    All tests use it in a folder whose name a shell would take apart, and with the environment of
-    a caller who has other plans.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.folder.mkdir()
-        for name in ("app.py", "cdk.json"):
-            shutil.copy(ROOT / name, folder)
-        for name in ("contracts", "stacks", "lambda", "device", "local", "ops"):
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-        shutil.copy(ROOT / "requirements-dev.txt", folder)
-        for name in (".venv", "node_modules", ".build"):
-            (folder / name).symlink_to(ROOT / name)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "local", *arguments],
-            cwd=self.folder,
-            env={**os.environ, **_HOSTILE_ENVIRONMENT},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *arguments: str) -> tuple[int, str]:
-        process = self.start(*arguments)
-        output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
-        return process.returncode, output
-
-    def module(self, *arguments: str) -> str:
-        """Run ``python -m …``, which succeeds; return its stdout."""
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=self.folder,
-            env={**os.environ, **_HOSTILE_ENVIRONMENT},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_TIMEOUT_SECONDS,
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def status(self) -> dict[str, object]:
-        return dict(json.loads(self.run("status", "--format", "json")[1]))
-
-    def processes(self, role: str | None = None) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                environment = process.environ()
-            except psutil.Error:
-                continue
-            if environment.get(MARKER) == str(self.folder / ".local") and (
-                role is None or environment.get(ROLE) == role
-            ):
-                found.append(process)
-        return found
-
-    def figures(self) -> dict[str, int]:
-        return dict(json.loads((self.folder / ".local" / "demo.json").read_text()))
-
-
 @pytest.fixture(scope="module")
-def project(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    made = Project(tmp_path_factory.mktemp("copy") / 'it\'s ä "copy" & $HOME')
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """All tests use it in a folder whose name a shell would take apart, and as a caller who has
+    other plans.
+    """
+    folder = tmp_path_factory.mktemp("copy") / 'it\'s ä "copy" & $HOME'
+    made = Project(folder, _HOSTILE_ENVIRONMENT)
     yield made
     made.run("down")
+
+
+@pytest.fixture
+def nothing(project: Project) -> None:
+    """There is no stack, and no data of one."""
+    assert project.run("reset", "--yes")[0] == 0
+
+
+@pytest.fixture
+def running(project: Project) -> None:
+    """The stack is up, and stays up."""
+    if not (project.processes("emulator") and project.processes("firehose")):
+        status, output = project.run("up", "--detach")
+        assert status == 0, output
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -139,9 +82,10 @@ def usual_ports_taken() -> Iterator[None]:
         yield
 
 
-def add_up(figures: dict[str, int]) -> bool:
+def add_up(project: Project) -> bool:
+    figures = json.loads((project.folder / ".local" / "demo.json").read_text())
     sent, parsed = figures["readings_sent"], figures["readings_parsed"]
-    return (
+    return bool(
         figures["raw_messages"] == figures["published"] > 0
         and parsed + figures["readings_rejected"] == sent
         and figures["athena_rows"] == parsed
@@ -157,6 +101,7 @@ def test_a_wrong_command_line_is_a_usage_error(project: Project, arguments: list
     assert "Usage:" in output
 
 
+@pytest.mark.usefixtures("nothing")
 def test_nothing_is_up_before_it_is_started(project: Project) -> None:
     assert project.run("status")[0] == ExitStatus.NO_STACK
     assert project.run("down") == (0, "the local stack was not running\n")
@@ -172,31 +117,43 @@ def test_nothing_is_up_before_it_is_started(project: Project) -> None:
     assert done.returncode != 0
 
 
-def test_the_demo_works_killed_at_any_moment_and_run_again_on_other_ports(
-    project: Project,
-) -> None:
-    # While the emulator starts, while the CDK deploys, and while devices publish.
-    for seconds in (1.0, 6.0, 18.0):
+def kill(process: subprocess.Popen[str]) -> None:
+    assert process.poll() is None
+    process.kill()
+    output_of(process)
+
+
+@pytest.mark.usefixtures("nothing")
+def test_the_demo_works_killed_at_any_moment_and_run_again_on_other_ports(project: Project) -> None:
+    process = project.start("demo")
+    wait_until(lambda: project.processes("emulator"), "the start of the emulator")
+    kill(process)
+    # While the CDK bootstraps and deploys, and while devices publish.
+    for step_before in ("start the emulator", "synthesize the stack", "provision 5 devices"):
         process = project.start("demo")
-        time.sleep(seconds)
-        process.kill()
-        process.communicate(timeout=_TIMEOUT_SECONDS)
-    process = project.start("demo", "--keep")
-    output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
-    assert process.returncode == 0, output
-    assert add_up(project.figures())
-    status = project.status()
-    assert status["up"] is True
-    assert status["mqtt_port"] != 8883
-    assert not str(status["endpoint_url"]).endswith(":4566")
+        assert process.stdout is not None
+        assert any(step_before in line for line in process.stdout), step_before
+        time.sleep(1)
+        kill(process)
+    status, output = project.run("demo", "--keep")
+    assert status == 0, output
+    assert add_up(project)
+    running = project.status()
+    assert running["up"] is True
+    assert running["mqtt_port"] != 8883
+    assert not str(running["endpoint_url"]).endswith(":4566")
 
 
+@pytest.mark.usefixtures("running")
 def test_answers_of_queries_do_not_depend_on_the_callers_time_zone(project: Project) -> None:
+    publish(project, "clock", 1)
+    wait_until(lambda: rows(project, "clock"), "the row")
     sql = "SELECT CAST(date_trunc('day', min(timestamp)) AS varchar) AS day FROM telemetry"
     answer = json.loads(project.module("ops.query", "--env", "local", "--format", "json", sql))
     assert answer["day"].endswith(" 00:00:00+00")
 
 
+@pytest.mark.usefixtures("running")
 def test_a_second_up_finds_the_first(project: Project) -> None:
     before = project.status()
     assert before["up"] is True
@@ -204,6 +161,7 @@ def test_a_second_up_finds_the_first(project: Project) -> None:
     assert project.status() == before
 
 
+@pytest.mark.usefixtures("running")
 def test_the_apis_listen_on_loopback_only(project: Project) -> None:
     port = int(str(project.status()["endpoint_url"]).rpartition(":")[2])
     listening = {
@@ -215,6 +173,7 @@ def test_the_apis_listen_on_loopback_only(project: Project) -> None:
     assert listening == {"127.0.0.1"}
 
 
+@pytest.mark.usefixtures("running")
 def test_secrets_are_readable_by_their_owner_only(project: Project) -> None:
     home = project.folder / ".local"
     for path in (home / "aws" / "config", home / "tls" / "server.key"):
@@ -225,6 +184,7 @@ def test_secrets_are_readable_by_their_owner_only(project: Project) -> None:
     assert b"PRIVATE KEY" not in logs
 
 
+@pytest.mark.usefixtures("running")
 def test_a_dead_emulator_is_noticed_and_replaced(project: Project) -> None:
     assert project.status()["up"] is True
     for process in project.processes("emulator"):
@@ -260,8 +220,8 @@ def kill_everything(project: Project) -> None:
     wait_until(lambda: not project.processes(), "the end of all processes")
 
 
+@pytest.mark.usefixtures("running")
 def test_kill_9_loses_no_reading_and_no_identity(project: Project) -> None:
-    assert project.run("up", "--detach")[0] == 0
     for _ in range(3):
         publish(project, "survivor", 50)
         kill_everything(project)  # acknowledged, and neither delivered nor parsed
@@ -271,12 +231,11 @@ def test_kill_9_loses_no_reading_and_no_identity(project: Project) -> None:
     assert rows(project, "survivor") == 200
 
 
+@pytest.mark.usefixtures("running")
 def test_an_object_whose_event_was_lost_is_parsed_after_a_restart(project: Project) -> None:
-    before = project.status()
+    before, known = project.status(), project.raw_objects()
     publish(project, "unparsed", 50)
-    raw = project.folder / ".local" / "data" / "s3"
-    known = set(raw.rglob("*.ndjson.gz"))
-    wait_until(lambda: set(raw.rglob("*.ndjson.gz")) - known, "the batch in the raw bucket")
+    wait_until(lambda: project.raw_objects() - known, "the batch in the raw bucket")
     kill_everything(project)
     assert project.run("up", "--detach")[0] == 0
     wait_until(lambda: rows(project, "unparsed") >= 50, "the rows")
@@ -284,6 +243,7 @@ def test_an_object_whose_event_was_lost_is_parsed_after_a_restart(project: Proje
     assert project.status() == before
 
 
+@pytest.mark.usefixtures("running")
 def test_down_and_up_keep_rows_identities_and_spools(project: Project) -> None:
     publish(project, "kept", 20)
     wait_until(lambda: rows(project, "kept") == 20, "the rows")
@@ -298,10 +258,12 @@ def test_down_and_up_keep_rows_identities_and_spools(project: Project) -> None:
     assert {path: path.read_bytes() for path in (certificates / "kept").glob("*.*")} == identity
 
 
+@pytest.mark.usefixtures("running")
 def test_a_typo_in_a_contract_changes_nothing(project: Project) -> None:
+    publish(project, "constant", 20)
+    wait_until(lambda: rows(project, "constant") == 20, "the rows")
     contract = project.folder / "contracts" / "telemetry.json"
     correct, before = contract.read_text(), project.status()
-    readings = rows(project, "kept")
     contract.write_text(correct.replace('"number"', '"nomber"', 1))
     try:
         status, output = project.run("up", "--detach")
@@ -316,9 +278,10 @@ def test_a_typo_in_a_contract_changes_nothing(project: Project) -> None:
         contract.write_text(correct)
     assert project.run("up", "--detach")[0] == 0
     assert project.status() == before
-    assert rows(project, "kept") == readings
+    assert rows(project, "constant") == 20
 
 
+@pytest.mark.usefixtures("running")
 def test_a_taken_port_is_said_and_keeps_the_data(project: Project) -> None:
     port = int(str(project.status()["mqtt_port"]))
     project.run("down")
@@ -333,30 +296,31 @@ def test_a_taken_port_is_said_and_keeps_the_data(project: Project) -> None:
     assert project.status()["mqtt_port"] == port
 
 
+@pytest.mark.usefixtures("running")
 def test_up_says_truly_what_ctrl_c_does(project: Project) -> None:
-    assert project.run("up", "--detach")[0] == 0
     process = project.start("up")
     assert process.stdout is not None
     said = [process.stdout.readline() for _ in range(3)]
     assert "It stays up after Ctrl-C; python -m local down stops it.\n" in said
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
+    output = output_of(process)
     assert output.splitlines()[-1] == "the stack stays up; python -m local down stops it"
     assert project.status()["up"] is True
 
 
+@pytest.mark.usefixtures("running")
 def test_ctrl_c_takes_down_what_up_started(project: Project) -> None:
     project.run("down")
     process = project.start("up")
     wait_until(lambda: project.run("status")[0] == 0, "the stack")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
+    output = output_of(process)
     assert "Traceback" not in output
     assert project.processes() == []
 
 
+@pytest.mark.usefixtures("running")
 def test_only_reset_deletes_and_it_asks(project: Project) -> None:
-    assert project.run("up", "--detach")[0] == 0
     assert (project.folder / "certs" / "local").exists()
     status, output = project.run("reset")  # nobody answers
     assert status != 0
@@ -370,6 +334,7 @@ def test_only_reset_deletes_and_it_asks(project: Project) -> None:
     assert project.run("reset") == (0, "there is nothing to delete\n")
 
 
+@pytest.mark.usefixtures("nothing")
 def test_a_folder_that_cannot_be_used_is_one_line(project: Project) -> None:
     home = project.folder / ".local"
     home.write_text("a file where the folder should be")

@@ -1,18 +1,20 @@
 """Every command of the README and the docs, run as it stands there."""
 
 import re
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from local.state import ROOT
-from tests.local.conftest import Lake
+from tests.local.project import Project
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 TEXT = "\n".join(page.read_text() for page in PAGES)
 
-# These need an AWS account, would empty the stack that the tests share, or are this very test run.
+# These need an AWS account, take away what the commands after them need, or are this very test run.
 # `local.deploy` runs the first two, and test_identities revokes everything.
 ELSEWHERE = (
     *("cdk bootstrap", "cdk deploy -c env=dev", "make demo", "source .venv/bin/activate"),
@@ -21,8 +23,7 @@ ELSEWHERE = (
     "aws cloudformation delete-stack --stack-name telemetry-prod",
     *("python -m ops.revoke --env dev --all --yes", "cdk destroy -c env=dev"),
 )
-# In the stack that the tests share: it is up, and stays.
-SHARED = ("python -m local up --detach", "python -m local down")
+UP, DOWN = "python -m local up --detach", "python -m local down"
 
 
 def commands() -> list[str]:
@@ -31,34 +32,37 @@ def commands() -> list[str]:
 
 
 def test_the_commands_left_to_others_are_in_the_docs() -> None:
-    assert {*ELSEWHERE, *SHARED} <= set(commands())
+    assert {*ELSEWHERE, UP, DOWN} <= set(commands())
 
 
-@pytest.fixture(scope="module")
-def workplace(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A copy of the project with a stack of its own, which the commands bring up and down."""
+    made = Project(tmp_path / "project")
+    yield made
+    made.run("down")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
     """A folder with the files that the README's examples read."""
-    folder = tmp_path_factory.mktemp("readme")
+    folder = tmp_path / "workplace"
+    folder.mkdir()
     (folder / "readings.csv").write_text(
         "timestamp,temperature,humidity,battery,status\n1790000000123,21.5,40,99,ok\n"
     )
     (folder / "things.csv").write_text("thing_name\nold-sensor\nnew-sensor\n")
-    (folder / "batch.ndjson.gz").write_bytes(
-        next(iter(lake.objects("RawBucket", "raw/telemetry/").values()), b"")
-    )
     return folder
 
 
-def test_every_command_in_the_docs_works(lake: Lake, workplace: Path) -> None:
-    for command in commands():
-        if command in ELSEWHERE or command in SHARED:
-            continue
-        line = command.replace("--env dev", "--env local")
+def test_every_command_in_the_docs_works(project: Project, workplace: Path) -> None:
+    def run(line: str) -> None:
         done = subprocess.run(
             ["bash", "-c", f"source '{ROOT}/.venv/bin/activate' && {line}"],
             cwd=ROOT if line.startswith(("make", "cdk")) else workplace,
             env={
                 "PATH": "/usr/bin:/bin",
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": str(project.folder),
                 "HOME": str(workplace),
             },
             stdin=subprocess.DEVNULL,
@@ -68,3 +72,12 @@ def test_every_command_in_the_docs_works(lake: Lake, workplace: Path) -> None:
             timeout=300,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+    for command in commands():
+        if command in ELSEWHERE:
+            continue
+        if "batch.ndjson.gz" in command:
+            shutil.copy(min(project.raw_objects()), workplace / "batch.ndjson.gz")
+        run(command.replace("--env dev", "--env local"))
+        if command == DOWN:
+            run(UP)  # for the commands of the pages that follow

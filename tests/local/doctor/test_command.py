@@ -91,7 +91,7 @@ def test_a_publisher_at_work_is_not_disconnected_unless_doctor_is_told_to(
         assert found.failed == []
         broker = [f for f in found.findings if f["stage"] == "broker"]
         assert [f["outcome"] for f in broker] == ["skipped", "skipped"]
-        assert "a publisher is at work" in broker[0]["detail"]
+        assert "a publisher uses this identity" in broker[0]["detail"]
         assert diagnose(patient, "--send").named == ["probe · published"]
         taken = diagnose(patient, "--take-over")
         assert taken.failed == []
