@@ -12,15 +12,11 @@ def _row(name: str, kind: Kind, description: str, **more: Any) -> Field:
 # What the pipeline adds to every parsed row, after the contract's own fields.
 ROW_FIELDS: tuple[Field, ...] = (
     _row("thing_name", "string", "The device, as its policy guarantees: the topic's third level."),
-    _row("topic", "string", "The MQTT topic, without Basic Ingest's prefix."),
-    _row("client_id", "string", "The MQTT client id.", nullable=True),
-    _row("certificate_id", "string", "The device's certificate.", nullable=True),
+    _row("customer", "string", "The customer in the topic; null without one.", nullable=True),
     _row("received_at", "integer", "When AWS IoT Core received the message.", timestamp="ms"),
-    _row("trace_id", "string", "AWS IoT Core's id of the message, as in its logs.", nullable=True),
     _row("raw_key", "string", "The object in the raw bucket that holds the message."),
     _row("raw_line", "integer", "Line of the message in that object, from 1."),
     _row("reading_index", "integer", "Place of the reading in its message, from 0."),
-    _row("reading_id", "string", "Hash of topic, payload and place; a redelivery has the same."),
 )
 
 # One line of a rejected object.
@@ -45,9 +41,7 @@ REJECTED_FIELDS: tuple[Field, ...] = (
 PARTITION_COLUMNS = ("dt", "hour")
 
 # Names that no field of a contract may have: the columns of every table, planned ones included.
-RESERVED_COLUMNS = frozenset(
-    {*(field.name for field in ROW_FIELDS), *PARTITION_COLUMNS, "day", "customer"}
-)
+RESERVED_COLUMNS = frozenset({*(field.name for field in ROW_FIELDS), *PARTITION_COLUMNS, "day"})
 
 # A channel has the table of its own name, and others whose names end in these.
 TABLE_SUFFIXES = ("_rejected", "_daily")

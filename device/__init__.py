@@ -84,7 +84,7 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     A reading that was put is on disk, in ``spool/`` beside the identity, until the broker has
     acknowledged it. It survives ``kill -9``, power failures and outages; if this run does not send
     it, the next one does. It arrives at least once. A reading that arrives more than once has the
-    same ``reading_id`` each time.
+    same time and values each time.
 
     A message that the broker refuses, or that repeatedly makes it disconnect, stays on disk for a
     week and is sent again now and then, after all others.

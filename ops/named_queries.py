@@ -12,9 +12,6 @@ from ops.athena import Answer, Column
 # The day is a constant, not current_date, so that Athena reads only the partitions it needs.
 _SINCE = "dt >= '{since}'"
 
-# The topic is dt/{env}/{thing}/{channel}, and /{customer} after it.
-_CUSTOMER = "nullif(split_part(topic, '/', 5), '')"
-
 _NEWEST = 50
 _PAYLOAD_SHOWN = 300
 _PLACE = '"newest first"'  # no field of a contract can have this name
@@ -46,8 +43,8 @@ def _latest(contract: Contract, since: date) -> str:
     fields.sort(key=lambda name: name != time)
     return (
         f"SELECT thing_name, customer, {', '.join(fields)}, received_at FROM ("
-        f"SELECT *, {_CUSTOMER} AS customer, row_number() OVER ("
-        f"PARTITION BY topic ORDER BY least({time}, received_at) DESC, "
+        "SELECT *, row_number() OVER ("
+        f"PARTITION BY thing_name, customer ORDER BY least({time}, received_at) DESC, "
         f"received_at DESC, raw_line DESC, reading_index DESC) AS {_PLACE} "
         f"FROM {contract.channel} WHERE {_SINCE.format(since=since)}) AS ranked "
         f"WHERE {_PLACE} = 1 ORDER BY thing_name, customer"
@@ -120,10 +117,15 @@ def _reasons(contract: Contract, since: date) -> str:
 
 
 def _duplicates(contract: Contract, since: date) -> str:
+    """Readings of one thing and customer with the same time and values are one reading."""
+    columns = ["thing_name", "customer", *(_quoted(field.column) for field in contract.fields)]
+    if (time := _time_column(contract)) not in columns:
+        columns.append(time)
+    listed = ", ".join(columns)
     return (
-        "SELECT thing_name, reading_id, count(*) AS copies "
+        f"SELECT {listed}, count(*) AS copies "
         f"FROM {contract.channel} WHERE {_SINCE.format(since=since)} "
-        "GROUP BY thing_name, reading_id HAVING count(*) > 1 ORDER BY copies DESC"
+        f"GROUP BY {listed} HAVING count(*) > 1 ORDER BY copies DESC"
     )
 
 

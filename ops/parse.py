@@ -26,8 +26,8 @@ from rich.table import Table
 import contracts
 from device import cli
 from device.errors import ExitStatus
-from telemetry_parser.batch import Parser, Result
-from telemetry_parser.limits import ObjectError
+from telemetry_parser.parser import Parser, ParseResult
+from telemetry_parser.raw import ObjectError
 
 _SUFFIXES = (".ndjson.gz", ".ndjson", ".gz")
 # A device can cause any number of different paths; only this many are counted apart.
@@ -39,7 +39,7 @@ class FileError(Exception):
     """One file could not be parsed; the message names it and says why."""
 
 
-def parse_file(parser: Parser, path: Path, folder: Path) -> Result:
+def parse_file(parser: Parser, path: Path, folder: Path) -> ParseResult:
     """Parse one file into ``folder``.
 
     Raises:
@@ -124,7 +124,9 @@ def count_reasons(rejected: Path, reasons: Counter[Reason]) -> None:
             reasons[reason] += 1
 
 
-def _summary(results: Sequence[Result], failed: int, reasons: Counter[Reason]) -> dict[str, object]:
+def _summary(
+    results: Sequence[ParseResult], failed: int, reasons: Counter[Reason]
+) -> dict[str, object]:
     return {
         "messages": sum(result.messages for result in results),
         "readings": sum(result.readings_parsed for result in results),
@@ -138,7 +140,7 @@ def _summary(results: Sequence[Result], failed: int, reasons: Counter[Reason]) -
     }
 
 
-def _table(results: Sequence[Result]) -> Table:
+def _table(results: Sequence[ParseResult]) -> Table:
     table = Table(show_edge=False, show_footer=len(results) > 1)
     table.add_column("file", "all", overflow="fold")
     for title, values in (
@@ -207,7 +209,7 @@ def main(*, files: tuple[Path, ...], contract_name: str, folder: Path, output_fo
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.UsageError(f"{folder}: {error.strerror}") from error
-    results: list[Result] = []
+    results: list[ParseResult] = []
     reasons: Counter[Reason] = Counter()
     errors = 0
     stderr = Console(stderr=True)

@@ -41,7 +41,7 @@ from rich.table import Table
 
 import contracts
 from telemetry_parser import parquet
-from telemetry_parser.batch import Parser
+from telemetry_parser.parser import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / ".bench" / "parser.json"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import contracts
 from contracts import REJECTED_FIELDS, ROW_FIELDS, ContractError, Field, Schema
 from stacks.constructs.catalog import Catalog, column_comment, glue_type, one_line
-from telemetry_parser.columns import arrow_schema
+from telemetry_parser.parquet import arrow_schema
 from tests.infra.conftest import CONTEXT
 from tests.unit.contracts.strategies import documents
 

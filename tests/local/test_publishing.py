@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import contracts
 import device as device_package
 from device.errors import ConnectionRefused, ExitStatus
 from device.identity import Identity
@@ -50,17 +51,20 @@ def reading(number: int) -> dict[str, Any]:
     }
 
 
-def ids_by_sequence(lake: Lake, device: Identity) -> dict[int, set[str]]:
+def values_by_sequence(lake: Lake, device: Identity) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for row in lake.rows(device.device.thing_name):
-        found.setdefault(row["sequence"], set()).add(row["reading_id"])
+        values = {field.column: row[field.column] for field in contracts.load("telemetry").fields}
+        found.setdefault(row["sequence"], set()).add(repr(values))
     return found
 
 
 def assert_all_arrive_once_or_alike(lake: Lake, device: Identity, taken: set[int]) -> None:
-    wait_until(lambda: taken <= set(ids_by_sequence(lake, device)), f"all of {len(taken)} readings")
-    found = ids_by_sequence(lake, device)
-    assert {number: ids for number, ids in found.items() if len(ids) > 1} == {}
+    wait_until(
+        lambda: taken <= set(values_by_sequence(lake, device)), f"all of {len(taken)} readings"
+    )
+    found = values_by_sequence(lake, device)
+    assert {number: values for number, values in found.items() if len(values) > 1} == {}
 
 
 def test_a_publisher_killed_twenty_times_loses_nothing(

@@ -11,15 +11,28 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote_plus
 
-from telemetry_parser.batch import Parser, Result
-from telemetry_parser.envelope import Readable
+from telemetry_parser.parser import Parser, ParseResult
+from telemetry_parser.raw import Readable
 
 
 class EventError(ValueError):
     """A notification is not about a raw object of this channel; the message says why."""
+
+
+class RawObject(NamedTuple):
+    """One raw object.
+
+    Attributes:
+        stem: What the keys of its outputs share with its own: between the first ``/`` and the
+            extension.
+    """
+
+    bucket: str
+    key: str
+    stem: str
 
 
 class Objects(Protocol):
@@ -48,7 +61,7 @@ class ParsedObject:
             message had a time of arrival.
     """
 
-    result: Result
+    result: ParseResult
     raw_bucket: str
     parquet_key: str | None
     rejected_key: str | None
@@ -106,15 +119,15 @@ class EventProcessor:
         for message in event["Records"]:
             message_id = message["messageId"]
             try:
-                for bucket, key in self._raw_objects(message_id, message["body"]):
-                    self._report.parsed(self._parse(bucket, key))
+                for raw_object in self._raw_objects(message_id, message["body"]):
+                    self._report.parsed(self._parse(raw_object))
             except Exception as error:  # one object's fault is not the others'
                 self._report.failed(message_id, error)
                 failures.append({"itemIdentifier": message_id})
         return {"batchItemFailures": failures}
 
-    def _raw_objects(self, message_id: str, body: str) -> list[tuple[str, str]]:
-        """Return bucket and key of each object in one S3 notification.
+    def _raw_objects(self, message_id: str, body: str) -> list[RawObject]:
+        """Return each object of one S3 notification.
 
         Raises:
             EventError: It is not a notification, or not of a raw object of this channel.
@@ -136,22 +149,24 @@ class EventProcessor:
             raise EventError("expected an S3 event notification in the message's body") from error
         if not found:
             raise EventError("expected an S3 event notification with a record, got none")
-        for name, _, key in found:
-            if not name.startswith("ObjectCreated:"):
-                raise EventError(f"expected an ObjectCreated event, got {name!r}")
-            if not self._raw_key.fullmatch(key):
-                raise EventError(
-                    f"expected a key of the form raw/{self._parser.contract.channel}/"
-                    f"dt=yyyy-MM-dd/hour=HH/NAME.ndjson.gz, got {key!r}"
-                )
-        return [(bucket, key) for _, bucket, key in found]
+        return [self._raw_object(*record) for record in found]
 
-    def _parse(self, bucket: str, key: str) -> ParsedObject:
-        started = self._clock()
+    def _raw_object(self, event_name: str, bucket: str, key: str) -> RawObject:
+        if not event_name.startswith("ObjectCreated:"):
+            raise EventError(f"expected an ObjectCreated event, got {event_name!r}")
         match = self._raw_key.fullmatch(key)
-        assert match is not None  # noqa: S101  # _raw_objects saw to it
-        parquet_key = f"parsed/{match[1]}.parquet"
-        rejected_key = f"rejected/{match[1]}.ndjson.gz"
+        if match is None:
+            raise EventError(
+                f"expected a key of the form raw/{self._parser.contract.channel}/"
+                f"dt=yyyy-MM-dd/hour=HH/NAME.ndjson.gz, got {key!r}"
+            )
+        return RawObject(bucket, key, match[1])
+
+    def _parse(self, raw_object: RawObject) -> ParsedObject:
+        started = self._clock()
+        bucket, key, stem = raw_object
+        parquet_key = f"parsed/{stem}.parquet"
+        rejected_key = f"rejected/{stem}.ndjson.gz"
         with TemporaryDirectory() as folder, self._objects.open(bucket, key) as raw:
             parquet_path, rejected_path = Path(folder, "parquet"), Path(folder, "rejected")
             result = self._parser.parse(

@@ -11,9 +11,9 @@ import boto3
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics
 
-from telemetry_parser.batch import Parser
 from telemetry_parser.events import EventProcessor
 from telemetry_parser.objects import S3Objects
+from telemetry_parser.parser import Parser
 from telemetry_parser.report import PowertoolsReport
 from telemetry_parser.settings import Settings
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from telemetry_parser.envelope import Readable
+from telemetry_parser.raw import Readable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -10,7 +10,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from telemetry_parser.events import EventError, ParsedObject
-from telemetry_parser.limits import ObjectError
+from telemetry_parser.raw import ObjectError
 
 
 class PowertoolsReport:

@@ -100,15 +100,17 @@ class Probe:
         day = self._raw.key.split("/")[2].removeprefix("dt=")
         answer = athena.run(
             context.cloud,
-            f"SELECT thing_name, received_at, reading_id FROM {context.channel} "
+            f"SELECT thing_name, received_at FROM {context.channel} "
             f"WHERE dt = '{day}' AND raw_key = '{self._raw.key}' AND raw_line = {self._line}",
         )
         if not answer.rows:
             self._changes.report()
             raise Failed("the probe's row is not in the table", remedies.deploy(context))
-        name, received, reading_id = answer.rows[0]
+        name, received = answer.rows[0]
         received = f"{(received or '')[:19]}Z"
-        return f"after {self._elapsed()}: {name} at {received}, reading_id {reading_id}"
+        return (
+            f"after {self._elapsed()}: {name} at {received}, line {self._line} of {self._raw.key}"
+        )
 
     def _elapsed(self) -> str:
         return f"{time.monotonic() - self._started:.1f} s"

@@ -63,7 +63,7 @@ def test_send_follows_a_reading_to_its_row(
     seconds = [float(re.findall(r"after ([0-9.]+) s", hop["detail"])[0]) for hop in hops]
     assert seconds == sorted(seconds)
     (row,) = lake.rows(patient.device.thing_name)
-    assert row["reading_id"] in hops[-1]["detail"]
+    assert f"line {row['raw_line']} of {row['raw_key']}" in hops[-1]["detail"]
 
 
 def test_the_text_report_has_a_line_for_each_check_and_the_remedy_below_it(

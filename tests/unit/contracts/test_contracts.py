@@ -166,7 +166,7 @@ def test_a_telemetry_timestamp_of_an_unset_clock_or_in_seconds_is_not_allowed(mo
     assert moment < lowest <= 1_790_000_000_000 <= highest
 
 
-@pytest.mark.parametrize("name", ["topic", "Topic", "dt", "hour", "READING_ID", "raw_line"])
+@pytest.mark.parametrize("name", ["customer", "Raw_Key", "dt", "hour", "READING_INDEX", "raw_line"])
 def test_a_name_of_the_pipelines_own_columns_is_refused(name: str) -> None:
     text = json.dumps({"type": "object", "properties": {name: {"type": "string"}}})
     assert error_of(text).startswith(f"$.properties.{name}: ")

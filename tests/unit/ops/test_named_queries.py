@@ -28,20 +28,19 @@ def lake() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(
             "CREATE TABLE telemetry (timestamp TIMESTAMP, temperature DOUBLE, humidity DOUBLE, "
             "battery DOUBLE, status VARCHAR, sequence BIGINT, pressure DOUBLE, firmware VARCHAR, "
-            "thing_name VARCHAR, topic VARCHAR, received_at TIMESTAMP, raw_key VARCHAR, "
-            "raw_line BIGINT, reading_index BIGINT, reading_id VARCHAR, dt VARCHAR, hour VARCHAR)"
+            "thing_name VARCHAR, customer VARCHAR, received_at TIMESTAMP, raw_key VARCHAR, "
+            "raw_line BIGINT, reading_index BIGINT, dt VARCHAR, hour VARCHAR)"
         )
         yield connection
 
 
 def add(lake: duckdb.DuckDBPyConnection, *rows: Row, dt: str = "2026-11-25") -> None:
-    for thing, customer, own, value, received, line, index in rows:
-        topic = f"dt/dev/{thing}/telemetry" + (f"/{customer}" if customer else "")
+    for thing, customer, own, value, received, *place in rows:
         lake.execute(
             "INSERT INTO telemetry BY NAME SELECT ? AS timestamp, ? AS temperature, "
-            "? AS thing_name, ? AS topic, ? AS received_at, ? AS raw_line, ? AS reading_index, "
+            "? AS thing_name, ? AS customer, ? AS received_at, ? AS raw_line, ? AS reading_index, "
             "? AS dt",
-            [f"2026-11-25 {own}", value, thing, topic, f"2026-11-25 {received}", line, index, dt],
+            [f"2026-11-25 {own}", value, thing, customer, f"2026-11-25 {received}", *place, dt],
         )
 
 
@@ -201,3 +200,19 @@ def test_no_character_of_a_payload_controls_the_terminal(
         *map(cli.json_line, found.records()),
     ):
         assert all(character.isprintable() or character == "\n" for character in text)
+
+
+def test_duplicates_are_readings_of_one_thing_and_customer_with_the_same_time_and_values(
+    lake: duckdb.DuckDBPyConnection,
+) -> None:
+    add(
+        lake,
+        ("a", None, "10:00", 1.0, "10:01", 1, 0),
+        ("a", None, "10:00", 1.0, "10:05", 9, 3),  # sent again in another message
+        ("a", None, "10:00", 2.0, "10:01", 1, 1),
+        ("a", None, "10:02", 1.0, "10:03", 1, 2),
+        ("a", "acme", "10:00", 1.0, "10:01", 1, 0),
+        ("b", None, "10:00", 1.0, "10:01", 1, 0),
+    )
+    found = lake.execute(sql_of("duplicates", "telemetry", SINCE)).fetchall()
+    assert [(row[0], row[1], row[-1]) for row in found] == [("a", None, 2)]

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 import contracts
 from contracts import DIALECT, Contract
-from telemetry_parser.batch import Parser, Result
-from telemetry_parser.limits import Limits
+from telemetry_parser.parser import Parser, ParseResult
+from telemetry_parser.settings import Limits
 
 TELEMETRY = contracts.load("telemetry")
 RAW_KEY = "raw/telemetry/dt=2026-11-22/hour=09/batch-1.ndjson.gz"
@@ -69,7 +69,7 @@ test_line.__test__ = False  # type: ignore[attr-defined]  # its name is no test'
 class Outcome:
     """What became of one raw object; ``table`` is None if there is no Parquet file."""
 
-    result: Result
+    result: ParseResult
     table: pa.Table | None
     rejected: list[dict[str, Any]]
 

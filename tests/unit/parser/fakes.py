@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from telemetry_parser.envelope import Readable
 from telemetry_parser.events import ParsedObject
+from telemetry_parser.raw import Readable
 
 
 class FakeObjects:

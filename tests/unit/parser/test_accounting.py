@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contracts import Contract
-from telemetry_parser.limits import ObjectError
+from telemetry_parser.raw import ObjectError
 from tests.unit.parser import strategies
 from tests.unit.parser.examples import GOOD, Outcome, line, parse_object, test_line
 from tests.unit.parser.oracle import check_accounting, check_values

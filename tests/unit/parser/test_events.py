@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from telemetry_parser.batch import Parser
 from telemetry_parser.events import EventError, EventProcessor
-from telemetry_parser.limits import ObjectError
+from telemetry_parser.parser import Parser
+from telemetry_parser.raw import ObjectError
 from tests.unit.parser.examples import ARRIVAL_MS, GOOD, TELEMETRY, line
 from tests.unit.parser.fakes import FakeObjects, FakeReport
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from telemetry_parser.limits import Limits, ObjectError
+from telemetry_parser.raw import ObjectError
+from telemetry_parser.settings import Limits
 from tests.unit.parser.examples import GOOD, contract, line, parse_lines, parse_object, test_line
 
 READING = json.dumps(GOOD).encode()

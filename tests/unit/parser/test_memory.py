@@ -14,13 +14,16 @@ _RUN = """
 import gzip, itertools, json, random, re, sys, tempfile
 from pathlib import Path
 import contracts
-from telemetry_parser.batch import Parser
-from tests.unit.parser.examples import GOOD, TELEMETRY, line
+from telemetry_parser.parser import Parser
+from tests.unit.parser.examples import GOOD, TELEMETRY, contract, line
 
 random.seed(1)
-packed, raw_bytes = int(sys.argv[1]), int(sys.argv[2])
+packed, raw_bytes, text_bytes = map(int, sys.argv[1:4])
+of = contract(text={"type": "string"}) if text_bytes else TELEMETRY
 
 def reading():
+    if text_bytes:
+        return {"text": random.randbytes(text_bytes // 2).hex()}
     return GOOD | {
         "timestamp": random.randrange(1_600_000_000_000, 1_800_000_000_000),
         "temperature": random.uniform(-90, 90),
@@ -29,7 +32,7 @@ def reading():
     }
 
 def message(number):
-    topic = f"dt/dev/thing-{number}/telemetry"
+    topic = f"dt/dev/thing-{number}/{of.channel}"
     if not packed:
         return line(reading(), topic=topic)
     readings = [reading() for _ in range(packed // 100)] * 100
@@ -37,14 +40,14 @@ def message(number):
 
 lines = [message(number) for number in range(200 if not packed else 20)]
 bad = [b"bad" * 50, line(b"[" + b"1," * 2000 + b"1]")]
-block = b"\\n".join(lines * (50 if not packed else 1) + bad) + b"\\n"
+block = b"\\n".join(lines * (1 if packed or text_bytes else 50) + bad) + b"\\n"
 member = gzip.compress(block, 1)
-folder = Path(tempfile.mkdtemp(dir=sys.argv[3]))
+folder = Path(tempfile.mkdtemp(dir=sys.argv[4]))
 with (folder / "raw").open("wb") as file:
     for _ in range(-(-raw_bytes // len(block))):
         file.write(member)
 with (folder / "raw").open("rb") as raw:
-    result = Parser(TELEMETRY).parse(
+    result = Parser(of).parse(
         raw, raw_key="k", parquet_path=folder / "p", rejected_path=folder / "r"
     )
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
@@ -54,17 +57,18 @@ print(json.dumps([int(peak[1]) // 1024, result.raw_bytes, result.payload_bytes])
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
-    ("packed", "raw_mib", "expanded_mib"),
+    ("packed", "raw_mib", "expanded_mib", "text_bytes"),
     [
-        pytest.param(0, 128, 0, id="128 MiB of single readings"),
-        pytest.param(4000, 12, 120, id="packed readings that expand to ten times as much"),
+        pytest.param(0, 128, 0, 0, id="128 MiB of single readings"),
+        pytest.param(4000, 12, 120, 0, id="packed readings that expand to ten times as much"),
+        pytest.param(0, 128, 0, 90_000, id="128 MiB of readings of 90 kB"),
     ],
 )
 def test_memory_stays_within_512_mib(
-    packed: int, raw_mib: int, expanded_mib: int, tmp_path: object
+    packed: int, raw_mib: int, expanded_mib: int, text_bytes: int, tmp_path: object
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, str(packed), str(raw_mib * _MIB), str(tmp_path)],
+        [sys.executable, "-c", _RUN, *map(str, (packed, raw_mib * _MIB, text_bytes, tmp_path))],
         capture_output=True,
         text=True,
         check=False,

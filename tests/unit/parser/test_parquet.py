@@ -13,17 +13,15 @@ import pytest
 
 import contracts
 from contracts import ROW_FIELDS, Contract
-from telemetry_parser import envelope, rows
-from telemetry_parser.batch import Parser
+from telemetry_parser import parquet, rows
+from telemetry_parser.parser import Parser
 from tests.unit.parser.examples import (
-    ARRIVAL_MS,
     GOOD,
     TELEMETRY,
     contract,
     line,
     parse_lines,
     parse_reading,
-    test_line,
 )
 
 _TIMESTAMP = pa.timestamp("ms", tz="UTC")
@@ -51,15 +49,11 @@ def test_types_and_nullability_are_the_contracts() -> None:
         "pressure": (pa.float64(), True),
         "firmware": (pa.string(), True),
         "thing_name": (pa.string(), False),
-        "topic": (pa.string(), False),
-        "client_id": (pa.string(), True),
-        "certificate_id": (pa.string(), True),
+        "customer": (pa.string(), True),
         "received_at": (_TIMESTAMP, False),
-        "trace_id": (pa.string(), True),
         "raw_key": (pa.string(), False),
         "raw_line": (pa.int64(), False),
         "reading_index": (pa.int64(), False),
-        "reading_id": (pa.string(), False),
     }
     assert table.schema.names == [f.column for f in (*TELEMETRY.fields, *ROW_FIELDS)]
 
@@ -71,7 +65,7 @@ def test_descriptions_and_units_are_in_the_files_schema() -> None:
         b"description": b"Air temperature.",
         b"unit": b"Cel",
     }
-    assert b"unit" not in table.schema.field("topic").metadata
+    assert b"unit" not in table.schema.field("thing_name").metadata
 
 
 def test_nested_types_are_structs_and_lists() -> None:
@@ -111,74 +105,24 @@ def test_a_dictionary_is_used_where_values_repeat(tmp_path: Path) -> None:
         group.column(n).path_in_schema: group.column(n).encodings for n in range(group.num_columns)
     }
     assert "RLE_DICTIONARY" in encodings["status"]
-    assert "RLE_DICTIONARY" in encodings["topic"]
+    assert "RLE_DICTIONARY" in encodings["raw_key"]
     assert "DELTA_BINARY_PACKED" in encodings["timestamp"]
-    assert "DELTA_BYTE_ARRAY" in encodings["reading_id"]
 
 
-def test_rows_are_sorted_by_thing_and_time() -> None:
-    lines = [
-        line(
-            [GOOD | {"timestamp": ARRIVAL_MS - n} for n in range(3)],
-            topic=f"dt/dev/{thing}/telemetry",
-        )
-        for thing in ("b", "a", "c", "a")
-    ]
-    found = parse_lines(*lines).rows
-    keys = [(row["thing_name"], row["timestamp"]) for row in found]
-    assert keys == sorted(keys)
-    ties = [(row["raw_line"], row["reading_index"]) for row in found if row["thing_name"] == "a"]
-    assert ties == [(2, 2), (4, 2), (2, 1), (4, 1), (2, 0), (4, 0)]
-
-
-def test_without_a_time_of_their_own_rows_are_sorted_by_arrival() -> None:
-    of = contract(v={"type": "integer"}, t={"type": "integer", "x-timestamp": "ms"})
-    lines = [test_line({"v": n, "t": n}, received_at=1000 - n) for n in range(3)]
-    assert parse_lines(*lines, of=of).column("v") == [2, 1, 0]
-
-
-@pytest.fixture
-def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_GROUP_ROWS", 10)
-    monkeypatch.setattr(rows, "_LEAST_GROUP_ROWS", 4)
-
-
-@pytest.mark.usefixtures("small_groups")
-@pytest.mark.parametrize("packed", [1, 3, 10, 25])
-def test_each_row_group_is_full_and_sorted(tmp_path: Path, packed: int) -> None:
-    lines = [
-        line(
-            [GOOD | {"timestamp": ARRIVAL_MS + (n * 7 + m) % 11} for m in range(packed)],
-            topic=f"dt/dev/thing-{n % 3}/telemetry",
-        )
-        for n in range(75 // packed)
-    ]
-    file = write(tmp_path, *lines)
-    count = 75 // packed * packed
-    groups = [file.read_row_group(n).to_pylist() for n in range(file.num_row_groups)]
-    assert [len(group) for group in groups] == [10] * (count // 10) + [count % 10] * (
-        count % 10 > 0
-    )
-    for group in groups:
-        keys = [(row["thing_name"], row["timestamp"]) for row in group]
-        assert keys == sorted(keys)
-    places = [(row["raw_line"], row["reading_index"]) for group in groups for row in group]
-    assert sorted(places) == [(n + 1, m) for n in range(75 // packed) for m in range(packed)]
-
-
-@pytest.mark.usefixtures("small_groups")
-def test_large_readings_make_smaller_row_groups(
+def test_row_groups_are_full_however_messages_are_packed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "_GROUP_PAYLOAD_BYTES", 6 * len(json.dumps(GOOD)))
-    lines = [line(GOOD | {"timestamp": ARRIVAL_MS - n % 5}) for n in range(40)]
-    monkeypatch.setattr(envelope, "_BLOCK_BYTES", len(lines[0]) + 1)  # read one by one
-    file = write(tmp_path, *lines)
-    sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
-    assert sizes == [6] * 6 + [4]
-    for n in range(file.num_row_groups):
-        times = file.read_row_group(n)["timestamp"].to_pylist()
-        assert times == sorted(times)
+    monkeypatch.setattr(parquet, "_GROUP_ROWS", 2048)
+    monkeypatch.setattr(rows, "_BATCH_ROWS", 100)
+    packed = [line([GOOD | {"sequence": n}] * (n % 40 + 1)) for n in range(200)]
+    metadata = write(tmp_path, *packed, *[line(GOOD)] * 1000).metadata
+    sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+    assert sizes == [2048, 2048, sum(n % 40 + 1 for n in range(200)) + 1000 - 2 * 2048]
+
+
+def test_rows_of_single_readings_are_in_the_order_of_the_lines() -> None:
+    lines = [line(GOOD | {"sequence": n}, topic=f"dt/dev/t-{n % 7}/telemetry") for n in range(3000)]
+    assert parse_lines(*lines).column("raw_line") == list(range(1, 3001))
 
 
 def test_rows_are_equal_whoever_reads_them(tmp_path: Path) -> None:

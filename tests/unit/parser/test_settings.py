@@ -4,8 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from telemetry_parser.limits import Limits
-from telemetry_parser.settings import Settings, SettingsError
+from telemetry_parser.settings import Limits, Settings, SettingsError
 
 REQUIRED = {"CHANNEL": "telemetry", "PARSED_BUCKET": "parsed"}
 

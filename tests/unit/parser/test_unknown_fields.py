@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from telemetry_parser.unknown_fields import ONE_IN, UnknownFields
+from telemetry_parser.decoder import ONE_IN, UnknownFields
 from tests.unit.parser.examples import GOOD, contract, line, parse_lines
 
 

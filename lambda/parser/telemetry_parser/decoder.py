@@ -16,20 +16,47 @@ but each value must fit. Unknown fields must be JSON and UTF-8; their values are
 import contextlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
 from contracts import Contract
 from contracts.packed import is_packed, split
-from contracts.reading import ReadingChecker, check_utf8
-from telemetry_parser.limits import Limits
+from contracts.reading import ReadingChecker, check_utf8, unknown_names
 from telemetry_parser.rejections import MessageError, ReasonClass, Rejection
-from telemetry_parser.together import decode_together
+from telemetry_parser.settings import Limits
 
-_FIRST = range(1)
+_Value = TypeVar("_Value")
 _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*+)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_NOT_WHOLE = "expected whole JSON, one reading or an array of them"
 _PLACE = re.compile(r" \(byte \d+\)\Z")
+
+
+def decode_all(
+    decoder: msgspec.json.Decoder[_Value], texts: Sequence[bytes], default: _Value
+) -> list[_Value]:
+    """Decode each of ``texts``; where one does not fit, its value is ``default``.
+
+    Most texts fit, so the loop is in C and is left only for one that does not.
+    """
+    decode = decoder.decode
+    if not all(map(bytes.isascii, texts)):
+        decode = partial(_decode_utf8, decoder)
+    values: list[_Value] = []
+    decoded = map(decode, texts)
+    while len(values) < len(texts):
+        try:
+            # At an exception, ``extend`` keeps what came before it.
+            values.extend(decoded)
+        except (ValueError, RecursionError):
+            values.append(default)
+    return values
+
+
+def _decode_utf8(decoder: msgspec.json.Decoder[_Value], text: bytes) -> _Value:
+    check_utf8(text)
+    return decoder.decode(text)
 
 
 class Readings(msgspec.Struct, gc=False):
@@ -62,36 +89,31 @@ class ReadingDecoder:
         """Return for each payload its reading, or None if it is not one reading that fits."""
         if sum(map(len, payloads)) > self._surely_within:
             return [None] * len(payloads)
-        return decode_together(self._one, payloads) or [
-            self._decode_single(payload) if payload.startswith(b"{") else None
-            for payload in payloads
-        ]
+        return decode_all(self._one, payloads, None)
 
-    def _decode_single(self, payload: bytes) -> Any:
-        try:
-            check_utf8(payload)
-            return self._one.decode(payload)
-        except (ValueError, RecursionError):
-            return None
+    def decode(self, payload: bytes, *, most_rejections: int) -> Readings:
+        """Return each reading of ``payload``, or why it is not one.
 
-    def decode(self, payload: bytes) -> Readings | None:
-        """Return the readings of ``payload`` if there are any and all of them fit.
+        Args:
+            payload: After gunzip.
+            most_rejections: If more readings than this do not fit, the message is rejected whole.
 
         Raises:
-            MessageError: The message is rejected whole: it exceeds a limit.
+            MessageError: The message is rejected whole; the module's docstring says when.
         """
         if len(payload) > self._surely_within:
             self._check_size(payload)
         if not is_packed(payload):
-            reading = self._decode_single(payload)
-            return None if reading is None else Readings((reading,), _FIRST)
-        try:
+            readings = self._decode_each((payload,), most_rejections)
+            if readings.rejections and not self._is_json(payload):
+                raise MessageError(ReasonClass.JSON, _NOT_WHOLE)
+            return readings
+        with contextlib.suppress(ValueError, RecursionError):
             check_utf8(payload)
-            if values := self._many.decode(payload):
+            values = self._many.decode(payload)
+            if values:
                 return Readings(values, range(len(values)))
-        except (ValueError, RecursionError):
-            pass
-        return None
+        return self._decode_each(self._take_apart(payload), most_rejections)
 
     def _check_size(self, payload: bytes) -> None:
         limit = self._limits.max_message_bytes
@@ -101,20 +123,11 @@ class ReadingDecoder:
         if sum(map(payload.count, (b",", b"{", b"["))) > limit:
             raise MessageError(ReasonClass.LIMIT, f"expected at most MAX_MESSAGE_VALUES, {limit:,}")
 
-    def decode_each(self, payload: bytes, *, most_rejections: int) -> Readings:
-        """Return each reading of ``payload``, or why it is not one.
-
-        Args:
-            payload: What ``decode`` returned None for.
-            most_rejections: If more readings than this do not fit, the message is rejected whole.
-
-        Raises:
-            MessageError: The message is rejected whole; the module's docstring says when.
-        """
+    def _decode_each(self, items: Iterable[bytes], most_rejections: int) -> Readings:
         values: list[Any] = []
         indexes: list[int] = []
         rejections: list[Rejection] = []
-        for index, item in enumerate(self._take_apart(payload)):
+        for index, item in enumerate(items):
             reading = self._decode_one(index, item)
             if isinstance(reading, Rejection):
                 rejections.append(reading)
@@ -144,22 +157,20 @@ class ReadingDecoder:
         except msgspec.DecodeError as error:
             return Rejection(ReasonClass.JSON, self._not_json(item, error), "$", index)
 
-    def _take_apart(self, payload: bytes) -> Iterable[bytes]:
-        if not is_packed(payload):
-            if self._is_json(payload):
-                return (payload,)
-        else:
-            try:
-                return map(bytes, self._raw_items.decode(payload))
-            except (msgspec.DecodeError, RecursionError):
-                with contextlib.suppress(ValueError):
-                    return tuple(split(payload))
-        raise MessageError(ReasonClass.JSON, "expected whole JSON, one reading or an array of them")
+    def _take_apart(self, array: bytes) -> Iterable[bytes]:
+        try:
+            return map(bytes, self._raw_items.decode(array))
+        except (msgspec.DecodeError, RecursionError):
+            with contextlib.suppress(ValueError):
+                return tuple(split(array))
+        raise MessageError(ReasonClass.JSON, _NOT_WHOLE)
 
     def _is_json(self, text: bytes) -> bool:
         """Whether it is JSON apart from halves of surrogate pairs, as far as it can be read."""
+        if b"\\u" in text:
+            text = _SURROGATE.sub(rb"\1\\ufffd", text)
         try:
-            self._raw.decode(_SURROGATE.sub(rb"\1\\ufffd", text))
+            self._raw.decode(text)
         except msgspec.DecodeError:
             return False
         except RecursionError:
@@ -174,3 +185,53 @@ class ReadingDecoder:
         # Without the place, so that the same fault has the same reason.
         fault = _PLACE.sub("", str(error)).removeprefix("JSON is malformed: ")
         return f"expected JSON: {fault[0].lower()}{fault[1:]}"
+
+
+ONE_IN = 64
+_MOST_MESSAGES = 1_000
+_MOST_READINGS = 32
+_MOST_PAYLOAD_BYTES = 256 * 1024
+_MOST_NAMES = 20
+_MOST_UNNAMED = 1_000
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+
+
+class UnknownFields:
+    """Collects names outside ``contract``, those in nested objects as ``outer.inner``."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._schema = contract.schema
+        self._messages = 0
+        self._names: set[str] = set()
+        self._unnamed: set[str] = set()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """At most 20 names, each of at most 64 letters, digits, ``_``, ``.`` and ``-``; sorted."""
+        return tuple(sorted(self._names))
+
+    @property
+    def unnamed(self) -> int:
+        """How many more there were, up to 1,000."""
+        return len(self._unnamed)
+
+    def sample(self, payload: bytes) -> None:
+        """Examine the payload of one message in ``ONE_IN``."""
+        if self._messages == _MOST_MESSAGES or len(payload) > _MOST_PAYLOAD_BYTES:
+            return
+        self._messages += 1
+        try:
+            content = msgspec.json.decode(payload)
+        except (ValueError, RecursionError):  # one of its readings was rejected for it
+            return
+        for reading in content[:_MOST_READINGS] if isinstance(content, list) else (content,):
+            for name in unknown_names(self._schema, reading):
+                self._note(name)
+
+    def _note(self, name: str) -> None:
+        if name in self._names:
+            return
+        if len(self._names) < _MOST_NAMES and _PLAIN.fullmatch(name):
+            self._names.add(name)
+        elif len(self._unnamed) < _MOST_UNNAMED:
+            self._unnamed.add(name)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import INT64_MAX, INT64_MIN, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN
-from telemetry_parser.limits import Limits
-from telemetry_parser.readings import ReadingDecoder
+from telemetry_parser.decoder import ReadingDecoder
 from telemetry_parser.rejections import MessageError
+from telemetry_parser.settings import Limits
 from tests.unit.parser.examples import (
     GOOD,
     TELEMETRY,
@@ -382,7 +382,7 @@ def test_an_array_of_a_megabyte_that_was_made_to_be_slow_is_taken_apart(hostile:
     # In one pass it takes a moment; a search that starts anew at each byte would take hours.
     payload = b'[{"v": NaN},' + hostile * (2**20 // len(hostile)) + b"]"
     with contextlib.suppress(MessageError):
-        found = ReadingDecoder(TELEMETRY, Limits()).decode_each(payload, most_rejections=10**7)
+        found = ReadingDecoder(TELEMETRY, Limits()).decode(payload, most_rejections=10**7)
         assert not found.values
         assert found.rejections[0].path == "$"
 
