@@ -58,6 +58,7 @@ class ExitStatus(IntEnum):
     PROBE = 20, "Doctor: the reading to follow was not sent, or did not arrive."
     SPOOL = 21, "The spool is damaged, full, or in use by another process."
     FILE = 22, "A file or folder cannot be read or written."
+    INCOMPLETE = 23, "Something is left to do; stderr says what, and why."
     INTERRUPTED = 130, "Interrupted with Ctrl-C."
 
 

@@ -70,7 +70,8 @@ def failed_objects(context: Context) -> str:
         if found is not None:
             raise Failed(
                 f"Firehose gave up records at {cli.utc(found.modified)}: {found.url}",
-                "fix what the errorMessage in that object says",
+                "fix what the errorMessage in that object says, then "
+                + remedies.for_channel(context, "ops.recover"),
                 blocks=False,
             )
     return "nothing under failed/ in the last 24 h"
@@ -87,7 +88,8 @@ def undelivered_objects(context: Context) -> str:
             raise Failed(
                 "Firehose refused a message of this device at "
                 f"{cli.utc(found.modified)}: {reason[:300]}",
-                f"fix that; the message is kept in {found.url}",
+                f"fix that; the message is kept in {found.url}; to bring it back, "
+                + remedies.for_channel(context, "ops.recover"),
                 blocks=False,
             )
     return "nothing of this device under undelivered/ since yesterday"
