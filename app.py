@@ -10,6 +10,7 @@ from stacks import config as environments
 from stacks import parser_asset
 from stacks.checks import synthesize
 from stacks.constructs.device_access import DevicePolicyError
+from stacks.contract_warnings import warn_of_incompatible_contracts
 from stacks.pipeline_stack import PipelineStack
 
 
@@ -30,14 +31,16 @@ def _build(app: App) -> None:
         app.node.try_get_context("environments"), app.node.try_get_context("env") or "dev"
     )
     target = parser_asset.HOST if config.name == "local" else parser_asset.LAMBDA
-    PipelineStack(
+    channels = contracts.load_all()
+    stack = PipelineStack(
         app,
         "Pipeline",
         config=config,
-        contracts=contracts.load_all(),
+        contracts=channels,
         parser_code=lambda_.Code.from_asset(str(parser_asset.build(target))),
         hook_code=lambda_.Code.from_asset(str(parser_asset.build_hook())),
     )
+    warn_of_incompatible_contracts(stack, channels)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ class ExitStatus(IntEnum):
     SPOOL = 21, "The spool is damaged, full, or in use by another process."
     FILE = 22, "A file or folder cannot be read or written."
     INCOMPLETE = 23, "Something is left to do; stderr says what, and why."
+    INCOMPATIBLE = 24, "A contract has changed in a way that is not compatible."
     INTERRUPTED = 130, "Interrupted with Ctrl-C."
 
 

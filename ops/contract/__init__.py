@@ -1,0 +1,1 @@
+"""Change a contract: ``python -m ops.contract``."""

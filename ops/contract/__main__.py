@@ -1,0 +1,17 @@
+"""Compare contracts, and propose new ones: ``python -m ops.contract``."""
+
+import click
+
+from device import cli
+from ops.contract.check import check
+
+
+@click.group(cls=cli.Group, help=__doc__, context_settings=cli.HELP_OPTIONS)
+def main() -> None:
+    """Group the commands."""
+
+
+main.add_command(check)
+
+if __name__ == "__main__":
+    main(prog_name="python -m ops.contract")
