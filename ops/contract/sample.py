@@ -13,8 +13,8 @@ from device import aws, cli
 from ops import raw_objects
 from ops.doctor.deployed import Deployed
 from ops.parse import Reason, count_reasons
-from telemetry_parser.batch import Parser
-from telemetry_parser.limits import ObjectError
+from telemetry_parser.parser import Parser
+from telemetry_parser.raw import ObjectError
 
 
 @dataclass
