@@ -169,6 +169,12 @@ def listed(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[
         yield from page.get(key, ())  # S3 leaves the key out if there are no entries
 
 
+def stack_outputs(cloudformation: Any, environment: str) -> dict[str, str]:
+    """The outputs of the deployed stack, by name."""
+    found = cloudformation.describe_stacks(StackName=names.stack_name(environment))["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
+
+
 @contextmanager
 def part_of_stack(iot: "IoTClient", environment: str, kind: str, name: str) -> Iterator[None]:
     """Use a resource of AWS IoT that the stack of ``environment`` makes.

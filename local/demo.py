@@ -9,30 +9,26 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
-from botocore.exceptions import ClientError
 from rich.console import Console
-from rich.table import Table
 
 import contracts
 from contracts import names
-from device import aws
+from device import aws, compact_json
 from device.delivery import mqtt
 from device.identity import Identity
 from device.readings.simulator import Simulator
 from device.registry.registration import provision
 from local import stack
-from local.state import ENVIRONMENT, HOME, ROOT, LocalError, write_privately
+from local.figures import FIGURES, Figures, show, write
+from local.state import ENVIRONMENT, HOME, ROOT, LocalError
 from ops.athena import Answer, run
-from ops.tables import table_text
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-FIGURES = HOME / "demo.json"
 
 CHANNEL = "telemetry"
 _SENSORS = 4
@@ -43,69 +39,15 @@ _WAIT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One payload, and how many readings in it are good and bad; a payload is at least one."""
+class Sample:
+    """One payload, and how many good and bad readings it holds.
+
+    A payload that holds no readings counts as a bad one.
+    """
 
     payload: bytes
     good: int
     bad: int
-
-
-@dataclass(slots=True)
-class Figures:
-    """What happened at each hop, of this run's devices only.
-
-    Attributes:
-        published: Messages that the broker acknowledged.
-        refused: Messages that the broker refused: the impostor's.
-        unknown: Messages without an answer.
-        good: Acknowledged readings that fit the contract, by the way in which they were sent.
-        readings_bad: Acknowledged readings that do not; a message without readings counts as one.
-        raw_objects: Objects in the raw bucket with messages of this run.
-        raw_messages: Messages in them.
-        readings_parsed: Rows in the Parquet files.
-        readings_rejected: Lines in the rejected files.
-        reasons: Reasons of the rejected lines, with how many lines each.
-        athena_rows: Rows that Athena counts.
-        seconds: From start to answer.
-    """
-
-    published: int = 0
-    refused: int = 0
-    unknown: int = 0
-    good: Counter[str] = field(default_factory=Counter)
-    readings_bad: int = 0
-    raw_objects: int = 0
-    raw_messages: int = 0
-    readings_parsed: int = 0
-    readings_rejected: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    athena_rows: int = 0
-    seconds: float = 0.0
-
-    @property
-    def readings_good(self) -> int:
-        """Acknowledged readings that fit the contract."""
-        return self.good.total()
-
-    def sums(self) -> dict[str, bool]:
-        """What must hold, and whether it does."""
-        return {
-            f"{self.published} acknowledged = {self.raw_messages} in the raw bucket": (
-                self.published == self.raw_messages
-            ),
-            f"{self.readings_good} good readings sent = {self.readings_parsed} rows": (
-                self.readings_good == self.readings_parsed
-            ),
-            f"{self.readings_bad} bad readings sent = {self.readings_rejected} rejected": (
-                self.readings_bad == self.readings_rejected
-            ),
-            f"{self.readings_parsed} rows = {self.athena_rows} counted by Athena": (
-                self.readings_parsed == self.athena_rows
-            ),
-            f"{self.refused} of 1 forged message refused": self.refused == 1,
-            "every message was answered": self.unknown == 0,
-        }
 
 
 def run_demo(console: Console, progress: stack.Progress, *, keep: bool) -> Figures:
@@ -137,10 +79,9 @@ def run_demo(console: Console, progress: stack.Progress, *, keep: bool) -> Figur
             sql, answer = _ask(environment, things)
         figures.athena_rows = sum(int(row[1] or 0) for row in answer.rows)
         figures.seconds = round(time.monotonic() - started, 1)
-        sums = figures.sums()
-        _write(figures, ok=all(sums.values()))
-        _show(console, figures, sql, answer)
-    if not all(sums.values()):
+        write(figures)
+        show(console, figures, sql, answer)
+    if not all(figures.sums().values()):
         raise LocalError(f"the sums do not agree; see {HOME.relative_to(ROOT)}/logs")
     return figures
 
@@ -163,48 +104,46 @@ def _publish(identities: list[Identity], figures: Figures, progress: stack.Progr
     ):
         for identity, simulator in zip(sensors, simulators, strict=False):
             singles = [
-                Message(_json(simulator.reading()), good=1, bad=0)
+                Sample(compact_json.encode(simulator.reading()), good=1, bad=0)
                 for _ in range(_READINGS_PER_SENSOR)
             ]
             _send(identity, singles, figures, "sent one per message")
     with progress(f"a gateway packs {_READINGS_PER_PACK} readings into each message, with gzip"):
         packs = [
-            Message(
-                gzip.compress(_json([simulators[-1].reading() for _ in range(_READINGS_PER_PACK)])),
-                good=_READINGS_PER_PACK,
-                bad=0,
-            )
+            [simulators[-1].reading() for _ in range(_READINGS_PER_PACK)]
             for _ in range(_PACKED_MESSAGES)
         ]
-        _send(gateway, packs, figures, "packed")
+        packed = [gzip.compress(compact_json.encode(pack)) for pack in packs]
+        samples = [Sample(payload, good=_READINGS_PER_PACK, bad=0) for payload in packed]
+        _send(gateway, samples, figures, "packed")
     with progress("a broken device sends what no contract allows"):
-        _send(
-            sensors[0],
-            list(_bad_messages(simulators[0].reading)),
-            figures,
-            "packed beside a bad one",
-        )
+        samples = list(_bad_samples(simulators[0].reading))
+        _send(sensors[0], samples, figures, "packed beside a bad one")
     with progress("an impostor publishes to another device's topic"):
-        forged = [Message(_json(simulators[0].reading()), good=1, bad=0)]
+        forged = [Sample(compact_json.encode(simulators[0].reading()), good=1, bad=0)]
         _send(gateway, forged, figures, "forged", thing_name=sensors[0].device.thing_name)
 
 
-def _bad_messages(reading: Callable[[], dict[str, Any]]) -> Iterator[Message]:
-    yield Message(b"battery low, please help", good=0, bad=1)
-    yield Message(bytes(range(256)), good=0, bad=1)
-    yield Message(b"", good=0, bad=1)
-    yield Message(_json({**reading(), "temperature": "21.5"}), good=0, bad=1)
-    yield Message(_json({**reading(), "humidity": 130}), good=0, bad=1)
-    yield Message(_json({"temperature": 21.5}), good=0, bad=1)
-    yield Message(_json(reading())[:-10], good=0, bad=1)
-    yield Message(gzip.compress(_json(reading()))[:-10], good=0, bad=1)
+def _bad_samples(reading: Callable[[], dict[str, Any]]) -> Iterator[Sample]:
+    for payload in (
+        b"battery low, please help",
+        bytes(range(256)),
+        b"",
+        compact_json.encode({**reading(), "temperature": "21.5"}),
+        compact_json.encode({**reading(), "humidity": 130}),
+        compact_json.encode({"temperature": 21.5}),
+        compact_json.encode(reading())[:-10],
+        gzip.compress(compact_json.encode(reading()))[:-10],
+    ):
+        yield Sample(payload, good=0, bad=1)
     # One bad reading in a packed message costs itself only.
-    yield Message(_json([reading(), {**reading(), "status": "on fire"}, reading()]), good=2, bad=1)
+    pack = [reading(), {**reading(), "status": "on fire"}, reading()]
+    yield Sample(compact_json.encode(pack), good=2, bad=1)
 
 
 def _send(
     identity: Identity,
-    messages: list[Message],
+    samples: list[Sample],
     figures: Figures,
     kind: str,
     *,
@@ -213,21 +152,17 @@ def _send(
     device = identity.device
     topic = names.basic_ingest_topic(ENVIRONMENT, thing_name or device.thing_name, CHANNEL)
     with mqtt.Connection(identity) as connection:
-        answers = [connection.publish(topic, message.payload) for message in messages]
+        answers = [connection.publish(topic, sample.payload) for sample in samples]
         outcomes = [answer.result().outcome for answer in answers]
-    for message, outcome in zip(messages, outcomes, strict=True):
+    for sample, outcome in zip(samples, outcomes, strict=True):
         if outcome is mqtt.Outcome.ACKNOWLEDGED:
             figures.published += 1
-            figures.good[kind] += message.good
-            figures.readings_bad += message.bad
+            figures.good[kind] += sample.good
+            figures.readings_bad += sample.bad
         elif outcome is mqtt.Outcome.REFUSED:
             figures.refused += 1
         else:
             figures.unknown += 1
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 class _Lake:
@@ -235,34 +170,28 @@ class _Lake:
 
     def __init__(self, environment: aws.AwsEnvironment, things: list[str]) -> None:
         self._s3: S3Client = environment.session.client("s3")
-        self._buckets = stack.outputs(environment.session)
-        self._things = set(things)
+        self._outputs = aws.stack_outputs(environment.client("cloudformation"), ENVIRONMENT)
+        self.things = set(things)
         self._objects: dict[str, bytes] = {}
 
     def bodies(self, bucket: str, prefix: str) -> Iterator[bytes]:
         """Every object under ``prefix``."""
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self._buckets[bucket], Prefix=prefix
-        )
-        for page in pages:
-            for entry in page.get("Contents", []):
-                # The parser may write a key again; its ETag then changes.
-                version = f"{entry['Key']} {entry['ETag']}"
-                if version not in self._objects:
-                    # Gone between the two calls: it is not in the bucket.
-                    with contextlib.suppress(ClientError):
-                        answer = self._s3.get_object(Bucket=self._buckets[bucket], Key=entry["Key"])
-                        self._objects[version] = answer["Body"].read()
-                if version in self._objects:
-                    yield self._objects[version]
+        name = self._outputs[bucket]
+        found = aws.listed(self._s3, "list_objects_v2", "Contents", Bucket=name, Prefix=prefix)
+        for entry in found:
+            # The parser may write a key again; its ETag then changes.
+            version = f"{entry['Key']} {entry['ETag']}"
+            if version not in self._objects:
+                # An object that is gone by now is not in the bucket.
+                with contextlib.suppress(self._s3.exceptions.NoSuchKey):
+                    answer = self._s3.get_object(Bucket=name, Key=entry["Key"])
+                    self._objects[version] = answer["Body"].read()
+            if version in self._objects:
+                yield self._objects[version]
 
     def is_ours(self, raw_line: bytes) -> bool:
         """Whether a line of the raw bucket is a message of this run's devices."""
-        return json.loads(raw_line)["topic"].split("/")[2] in self._things
-
-    def has(self, thing_name: str) -> bool:
-        """Whether the thing is one of this run."""
-        return thing_name in self._things
+        return json.loads(raw_line)["topic"].split("/")[2] in self.things
 
 
 def _raw(lake: _Lake, figures: Figures) -> int:
@@ -277,7 +206,7 @@ def _raw(lake: _Lake, figures: Figures) -> int:
 
 def _parsed(lake: _Lake, figures: Figures) -> int:
     figures.readings_parsed = sum(
-        lake.has(thing)
+        thing in lake.things
         for body in lake.bodies("ParsedBucket", f"parsed/{CHANNEL}/")
         for thing in pq.read_table(io.BytesIO(body), columns=["thing_name"])[
             "thing_name"
@@ -313,49 +242,3 @@ def _ask(environment: aws.AwsEnvironment, things: list[str]) -> tuple[str, Answe
         "GROUP BY thing_name ORDER BY thing_name"
     )
     return sql, run(environment, sql)
-
-
-def _write(figures: Figures, *, ok: bool) -> None:
-    document = {
-        "ok": ok,
-        "published": figures.published,
-        "refused": figures.refused,
-        "unknown": figures.unknown,
-        "readings_sent": figures.readings_good + figures.readings_bad,
-        "raw_objects": figures.raw_objects,
-        "raw_messages": figures.raw_messages,
-        "readings_parsed": figures.readings_parsed,
-        "readings_rejected": figures.readings_rejected,
-        "reasons": dict(figures.reasons.most_common()),
-        "athena_rows": figures.athena_rows,
-        "seconds": figures.seconds,
-    }
-    write_privately(FIGURES, json.dumps(document, indent=2) + "\n")
-
-
-def _show(console: Console, figures: Figures, sql: str, answer: Answer) -> None:
-    hops = Table(show_edge=False, box=None, pad_edge=False, padding=(0, 2))
-    for column in ("hop", "what happened"):
-        hops.add_column(column)
-    hops.add_row(
-        "device → IoT Core",
-        f"{figures.published} messages acknowledged, {figures.refused} refused (the impostor's)",
-    )
-    hops.add_row(
-        "rule → Firehose → raw bucket",
-        f"{figures.raw_messages} messages, objects: {figures.raw_objects}",
-    )
-    ways = " + ".join(f"{count} {kind}" for kind, count in figures.good.items() if count)
-    hops.add_row("parser → parsed/", f"{figures.readings_parsed} rows of Parquet = {ways}")
-    hops.add_row("parser → rejected/", f"{figures.readings_rejected} readings rejected, because")
-    for reason, count in figures.reasons.most_common():
-        hops.add_row("", f"  {count} x {reason}")
-    hops.add_row("Athena", f"{figures.athena_rows} rows")
-    console.print()
-    console.print(hops)
-    console.print(f"\n[dim]{sql}[/]\n")
-    console.print(table_text(answer), markup=False, highlight=False)
-    console.print()
-    for text, holds in figures.sums().items():
-        console.print(f"  [green]✓[/] {text}" if holds else f"  [red]✗ {text}[/]")
-    console.print(f"\n{figures.seconds:.0f} s; the figures are in {FIGURES.relative_to(ROOT)}")

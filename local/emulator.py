@@ -50,7 +50,7 @@ _START_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EmulatorSettings:
     """What the emulator keeps together with its data.
 
     Attributes:
@@ -69,7 +69,7 @@ class Settings:
         return f"https://localhost:{self.gateway_port}"
 
 
-def start() -> Settings:
+def start() -> EmulatorSettings:
     """Start the emulator, wait until it answers, and write what others need to find it.
 
     Raises:
@@ -94,11 +94,11 @@ def start() -> Settings:
     return settings
 
 
-def _start_first() -> Settings:
+def _start_first() -> EmulatorSettings:
     """Start without data, on the usual ports if they are free."""
     for attempt in range(3):
         # A free port can be taken here only while two emulators start at the same moment.
-        settings = Settings(
+        settings = EmulatorSettings(
             _free_port(_GATEWAY_PORT if attempt == 0 else 0, "127.0.0.1"),
             _free_port(_MQTT_PORT if attempt == 0 else 0, _EVERY_INTERFACE),
             secrets.token_urlsafe(24),
@@ -109,7 +109,7 @@ def _start_first() -> Settings:
     raise _does_not_start()
 
 
-def _start_again() -> Settings:
+def _start_again() -> EmulatorSettings:
     """Start with the data that is there, and with its settings."""
     settings = _saved_settings()
     places = ((settings.gateway_port, "127.0.0.1"), (settings.mqtt_port, _EVERY_INTERFACE))
@@ -140,8 +140,8 @@ def save() -> None:
         pass
 
 
-def _saved_settings() -> Settings:
-    return Settings(**json.loads(_SETTINGS.read_bytes()))
+def _saved_settings() -> EmulatorSettings:
+    return EmulatorSettings(**json.loads(_SETTINGS.read_bytes()))
 
 
 def saved_at() -> datetime:
@@ -180,7 +180,7 @@ def answers(endpoint_url: str) -> bool:
         return False
 
 
-def _spawn(settings: Settings) -> subprocess.Popen[bytes]:
+def _spawn(settings: EmulatorSettings) -> subprocess.Popen[bytes]:
     shutil.rmtree(HOME / "tmp", ignore_errors=True)
     return spawn(
         "emulator",

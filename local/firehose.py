@@ -124,7 +124,7 @@ def _strftime(pattern: str) -> str:
     return pattern
 
 
-class Delivery(threading.Thread):
+class ChannelDelivery(threading.Thread):
     """Carries one channel's records from its rule's buffer to the raw bucket."""
 
     def __init__(self, channel: str) -> None:
@@ -231,7 +231,7 @@ def main() -> None:
     """Carry every channel's messages until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for channel in contracts.channels():
-        Delivery(channel).start()
+        ChannelDelivery(channel).start()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 
 

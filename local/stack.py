@@ -10,9 +10,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from urllib.parse import quote_plus
 
-import boto3
-
-from contracts import names
 from device import aws
 from local import deploy, emulator, state
 from local.state import ENVIRONMENT, LOGS, State
@@ -66,14 +63,6 @@ def current() -> State | None:
     return running if running is not None and emulator.answers(running.endpoint_url) else None
 
 
-def outputs(session: boto3.Session) -> dict[str, str]:
-    """The deployed stack's outputs."""
-    (found,) = session.client("cloudformation").describe_stacks(
-        StackName=names.stack_name(ENVIRONMENT)
-    )["Stacks"]
-    return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
-
-
 def down() -> bool:
     """Stop the stack; its data stays. Return whether there was one."""
     with state.changing():
@@ -98,6 +87,7 @@ def _up(progress: Progress, *, keep: bool) -> State:
 def _start(fingerprint: str, progress: Progress) -> State:
     before = state.deployed()
     if before == fingerprint:
+        _clear()
         with _stopped_on_error():
             settings = _start_emulator(progress)
             _start_firehose()
@@ -105,10 +95,12 @@ def _start(fingerprint: str, progress: Progress) -> State:
         # A contract that is wrong ends this before anything changes.
         with progress("synthesize the changed stack"):
             deploy.synthesize()
+        _clear()
         with _stopped_on_error():
             settings = _start_emulator(progress)
             _deploy(progress)
     else:
+        _clear()
         state.remove_data()
         # Synthesis needs no emulator: the two take their time together.
         with ThreadPoolExecutor() as threads, _stopped_on_error():
@@ -132,9 +124,13 @@ def _stopped_on_error() -> Iterator[None]:
         raise
 
 
-def _start_emulator(progress: Progress) -> emulator.Settings:
+def _clear() -> None:
+    """Stop what an earlier run has left, and delete its logs; the data stays."""
     _stop()
     shutil.rmtree(LOGS, ignore_errors=True)
+
+
+def _start_emulator(progress: Progress) -> emulator.EmulatorSettings:
     with contextlib.suppress(FileNotFoundError):
         saved_at = emulator.saved_at()
     with progress("start the emulator"):
@@ -149,7 +145,7 @@ def _parse_again(since: datetime) -> None:
     """Have the raw objects parsed whose events the emulator may have lost when it was killed."""
     session = aws.session_for(ENVIRONMENT).session
     s3, sqs = session.client("s3"), session.client("sqs")
-    bucket = outputs(session)["RawBucket"]
+    bucket = aws.stack_outputs(session.client("cloudformation"), ENVIRONMENT)["RawBucket"]
     notified = s3.get_bucket_notification_configuration(Bucket=bucket)
     for queue in notified.get("QueueConfigurations", []):
         url = sqs.get_queue_url(QueueName=queue["QueueArn"].rpartition(":")[2])["QueueUrl"]
@@ -158,10 +154,9 @@ def _parse_again(since: datetime) -> None:
             for rule in queue["Filter"]["Key"]["FilterRules"]
             if rule["Name"].lower() == "prefix"
         )
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for entry in page.get("Contents", []):
-                if entry["LastModified"] >= since:
-                    sqs.send_message(QueueUrl=url, MessageBody=_event(bucket, entry["Key"]))
+        for entry in aws.listed(s3, "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix):
+            if entry["LastModified"] >= since:
+                sqs.send_message(QueueUrl=url, MessageBody=_event(bucket, entry["Key"]))
 
 
 def _event(bucket: str, key: str) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from device.aws import listed
+
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_logs import CloudWatchLogsClient
 
@@ -46,15 +48,16 @@ def errors(
     group = function.get("LoggingConfig", {}).get(
         "LogGroup", f"/aws/lambda/{function['FunctionName']}"
     )
-    pages = logs.get_paginator("filter_log_events").paginate(
+    for event in listed(
+        logs,
+        "filter_log_events",
+        "events",
         logGroupName=group,
         filterPattern="ERROR",
         startTime=int(since.timestamp() * 1000),
         PaginationConfig={"MaxItems": most},
-    )
-    for page in pages:
-        for event in page["events"]:
-            yield _read(event["message"], event.get("timestamp", 0))
+    ):
+        yield _read(event["message"], event.get("timestamp", 0))
 
 
 def _read(message: str, milliseconds: int) -> LoggedError:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from contracts import names
+from device import aws
 from ops.doctor.findings import Skipped
 
 _COUNTS = (
@@ -67,10 +68,7 @@ class Deployed:
     @cached_property
     def outputs(self) -> dict[str, str]:
         """The outputs of the stack."""
-        stacks = self._client("cloudformation").describe_stacks(
-            StackName=names.stack_name(self._environment_name)
-        )["Stacks"]
-        return {output["OutputKey"]: output["OutputValue"] for output in stacks[0]["Outputs"]}
+        return aws.stack_outputs(self._client("cloudformation"), self._environment_name)
 
     @property
     def raw_bucket(self) -> str:

@@ -70,19 +70,18 @@ class Lake:
         return self.environment.session.client(name)  # type: ignore[call-overload]
 
     def bucket(self, output: str) -> str:
-        found = self.client("cloudformation").describe_stacks(
-            StackName=names.stack_name(ENVIRONMENT)
-        )
-        outputs = {o["OutputKey"]: o["OutputValue"] for o in found["Stacks"][0]["Outputs"]}
-        return str(outputs[output])
+        return aws.stack_outputs(self.client("cloudformation"), ENVIRONMENT)[output]
 
     def resource(self, type_: str, part: str) -> str:
         """The physical id of the one resource of ``type_`` whose logical id contains ``part``."""
-        summaries = self.client("cloudformation").get_paginator("list_stack_resources")
         (found,) = (
             resource["PhysicalResourceId"]
-            for page in summaries.paginate(StackName=names.stack_name(ENVIRONMENT))
-            for resource in page["StackResourceSummaries"]
+            for resource in aws.listed(
+                self.client("cloudformation"),
+                "list_stack_resources",
+                "StackResourceSummaries",
+                StackName=names.stack_name(ENVIRONMENT),
+            )
             if resource["ResourceType"] == type_ and part in resource["LogicalResourceId"]
         )
         return str(found)
@@ -90,12 +89,11 @@ class Lake:
     def objects(self, output: str, prefix: str) -> dict[str, bytes]:
         s3, bucket = self.client("s3"), self.bucket(output)
         found = {}
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for entry in page.get("Contents", []):
-                # Parsing the same object again may remove one in between.
-                with contextlib.suppress(s3.exceptions.NoSuchKey):
-                    body = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"]
-                    found[entry["Key"]] = body.read()
+        for entry in aws.listed(s3, "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix):
+            # Parsing the same object again may remove one in between.
+            with contextlib.suppress(s3.exceptions.NoSuchKey):
+                body = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"]
+                found[entry["Key"]] = body.read()
         return found
 
     def raw_lines(self, thing: str) -> list[dict[str, Any]]:

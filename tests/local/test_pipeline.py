@@ -12,7 +12,7 @@ import pytest
 
 from contracts import names
 from device.identity import Identity
-from local.demo import FIGURES
+from local.figures import FIGURES
 from local.state import ENVIRONMENT
 from tests.local.conftest import CHANNEL, Lake, wait_for, wait_until
 from tests.local.paho_client import RefusedError, connected

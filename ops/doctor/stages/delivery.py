@@ -3,7 +3,7 @@
 import json
 from itertools import islice
 
-from device import cli
+from device import aws, cli
 from device.errors import ExitStatus
 from ops import raw_lines
 from ops.doctor import buckets, metrics, remedies
@@ -59,14 +59,10 @@ def raw_objects(context: Context) -> str:
 def failed_objects(context: Context) -> str:
     """Firehose has not given up any record."""
     bucket = context.deployed.raw_bucket
-    pages = context.client("s3").get_paginator("list_objects_v2")
-    types = [
-        entry["Prefix"]
-        for page in pages.paginate(Bucket=bucket, Prefix="failed/", Delimiter="/")
-        for entry in page.get("CommonPrefixes", [])
-    ]
-    for prefix in types:
-        found = next(buckets.newest(context, bucket, f"{prefix}{context.channel}/"), None)
+    folder = {"Bucket": bucket, "Prefix": "failed/", "Delimiter": "/"}
+    for type_ in aws.listed(context.client("s3"), "list_objects_v2", "CommonPrefixes", **folder):
+        prefix = f"{type_['Prefix']}{context.channel}/"
+        found = next(buckets.newest(context, bucket, prefix), None)
         if found is not None:
             raise Failed(
                 f"Firehose gave up records at {cli.utc(found.modified)}: {found.url}",

@@ -1,9 +1,9 @@
 """Publish one reading and follow it, hop by hop, to its row."""
 
-import json
 import time
 
 import contracts
+from device import compact_json
 from device.delivery import mqtt
 from device.errors import ExitStatus
 from device.readings.simulator import Simulator
@@ -51,7 +51,7 @@ class Probe:
         self._changes = Changes(context, _EXPLANATIONS)
         contract = contracts.load(context.channel)
         simulator = Simulator(contract, seed=time.time_ns(), clock=time.time)
-        self._payload = json.dumps(simulator.reading(), separators=(",", ":")).encode()
+        self._payload = compact_json.encode(simulator.reading())
         with mqtt.Connection(context.identity) as connection:
             self._started, self._sent_at = time.monotonic(), time.time()
             answer = connection.publish(context.topic, self._payload).result()

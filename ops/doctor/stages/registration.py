@@ -47,9 +47,9 @@ def certificate(context: Context) -> str:
 def thing(context: Context) -> str:
     """The certificate is attached to this thing."""
     device, iot = context.device, context.client("iot")
-    pages = iot.get_paginator("list_principal_things")
-    found = pages.paginate(principal=device.certificate_arn)
-    things = [name for page in found for name in page["things"]]
+    things = list(
+        aws.listed(iot, "list_principal_things", "things", principal=device.certificate_arn)
+    )
     if device.thing_name in things:
         ownership.check_thing(
             iot, context.environment_name, device.thing_name, [device.certificate_arn]
@@ -68,9 +68,9 @@ def thing(context: Context) -> str:
 def policy(context: Context) -> str:
     """The device's policy, or the customer's, is attached to the certificate."""
     expected = names.policy_name(context.environment_name, context.thing_name, context.customer)
-    pages = context.client("iot").get_paginator("list_attached_policies")
-    found = pages.paginate(target=context.device.certificate_arn)
-    attached = [one["policyName"] for page in found for one in page["policies"]]
+    iot, arn = context.client("iot"), context.device.certificate_arn
+    policies = aws.listed(iot, "list_attached_policies", "policies", target=arn)
+    attached = [found["policyName"] for found in policies]
     if expected not in attached:
         raise Failed(
             f"policy {expected} is not attached to the certificate"
