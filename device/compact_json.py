@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable
 
+import msgspec
+
 
 def encode(value: object, *, default: Callable[[object], object] | None = None) -> bytes:
     """Return ``value`` as JSON.
@@ -17,7 +19,14 @@ def encode(value: object, *, default: Callable[[object], object] | None = None) 
         TypeError: It holds a value that JSON does not have.
         RecursionError: It is nested too deeply.
     """
-    text = json.dumps(
+    # msgspec is many times as fast as json, but turns NaN, a Decimal, a time and the like into
+    # something else. Such a text does not give the same value back, and json decides.
+    try:
+        text = msgspec.json.encode(value)
+        if msgspec.json.decode(text) == value:
+            return text
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        pass
+    return json.dumps(
         value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=default
-    )
-    return text.encode()
+    ).encode()

@@ -3,16 +3,20 @@
 Pure: bytes in, bytes out.
 """
 
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
+import deflate
+
 # A payload of this share of the limit counts as full: searching for the last reading that fits
 # would cost more than it saves.
 _FULL = 0.985
+# What to aim at, so that the payload is neither too long nor not full yet.
+_AIM = (1 + _FULL) / 2
 _MOST_TRIES = 8
-_LEVEL = 9  # 10 % fewer messages than level 6, at half its speed: still 100,000 readings per second
+# libdeflate's level 7 makes 4 % fewer messages than zlib's level 9, in 40 % of its time.
+_LEVEL = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +101,23 @@ class Packer:
                 too_many = count
             if too_many - best.readings <= 1:
                 break
-            wanted = self._limit * (1 + _FULL) / 2 / self._ratio
+            wanted = self._limit * _AIM / self._ratio
             guess = next((n for n, size in enumerate(sizes) if size > wanted), waiting + 1) - 1
             count = min(max(guess, best.readings + 1), too_many - 1)
         if best.readings == waiting and not final and len(best.payload) < _FULL * self._limit:
-            self._try_at = self._limit / self._ratio
+            self._try_at = self._limit * _AIM / self._ratio
             return None
         if best.readings == 0:
             best = Packed(pack(self._readings[:1]), 1)
         del self._readings[: best.readings]
         self._bytes -= sizes[best.readings]
-        self._try_at = self._limit / self._ratio
+        self._try_at = self._limit * _AIM / self._ratio
         return best
 
 
 def pack(readings: list[bytes]) -> bytes:
     """Return the payload with ``readings``, JSON objects. The same readings give the same bytes."""
     array = b"[" + b",".join(readings) + b"]"
-    zipped = gzip.compress(array, _LEVEL, mtime=0)
+    zipped = bytes(deflate.gzip_compress(array, _LEVEL))
     # The shortest form, so that a reading within the broker's limit stays within it.
     return min(zipped, readings[0] if len(readings) == 1 else array, key=len)

@@ -133,8 +133,8 @@ class Worker:
                     raise self._full()
             self.entries.append(entry)
             self._waiting_bytes += size
-            self._woken = True
-            self.changed.notify_all()
+            if not self._woken:
+                self.wake()
             if not entry.waited_for:
                 return
             self.changed.wait_for(lambda: entry.stored is not None or self.ended)

@@ -10,10 +10,13 @@ from datetime import tzinfo
 from functools import partial
 from typing import Any, Literal
 
+import msgspec
+
 from contracts import Schema
 from device.readings import times
-from device.readings.check import ReadingError, parse_json
+from device.readings.check import parse_json
 
+_NUMBERS = (int, float)
 _BOOLEANS = {"TRUE": True, "True": True, "FALSE": False, "False": False}
 
 
@@ -35,8 +38,11 @@ def reader(schema: Schema, zone: tzinfo | None) -> Callable[[str], Any]:
 
 
 def _timestamp(cell: str, *, unit: Literal["ms", "s"], zone: tzinfo | None) -> Any:
+    number = _json(cell)
+    if not isinstance(number, str):
+        return number
     moment = times.epoch(cell, unit, zone)
-    return _json(cell) if moment is None else moment
+    return number if moment is None else moment
 
 
 def _date_time(cell: str, *, zone: tzinfo | None) -> str:
@@ -49,6 +55,9 @@ def _boolean(cell: str) -> Any:
 
 def _json(cell: str) -> Any:
     try:
+        value = msgspec.json.decode(cell)
+        if type(value) in _NUMBERS:  # quickly: they are most cells, and no key is in them twice
+            return value
         return parse_json(cell.encode("utf-8", "surrogateescape"))
-    except ReadingError:
+    except (ValueError, RecursionError):
         return cell

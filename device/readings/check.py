@@ -48,7 +48,7 @@ class ReadingCheck:
         try:
             check_utf8(payload)
             value = (self._checker.many if is_array else self._checker.one).decode(payload)
-            self.unknown_fields.note(_JSON.decode(payload.decode()))
+            self.unknown_fields.note(_parsed(payload))
         except msgspec.ValidationError as error:
             raise ReadingError(self._explained(error, payload)) from None
         except (ValueError, RecursionError) as error:
@@ -98,6 +98,22 @@ def parse_json(payload: bytes) -> Any:
         return _JSON.decode(payload.decode())
     except (ValueError, RecursionError) as error:
         raise _not_json(error) from None
+
+
+def _parsed(payload: bytes) -> Any:
+    """Return the value of a JSON text that a decoder has accepted.
+
+    Raises:
+        ValueError: A key appears twice in one object.
+    """
+    try:
+        value = msgspec.json.decode(payload)
+        # Each key has a colon after it. If there are no other colons, no key appears twice.
+        if type(value) is dict and payload.count(b":") == len(value):
+            return value
+    except msgspec.ValidationError:  # a number beyond 64 bits in a field that the contract lacks
+        pass
+    return _JSON.decode(payload.decode())
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

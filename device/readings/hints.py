@@ -13,6 +13,7 @@ from contracts.reading import unknown_names
 # A device may send any number of names; only this many are counted.
 _MOST_NAMES = 100
 
+_NESTED = {"object", "array"}
 _SCALES = {"ms": (1000, "seconds"), "s": (1 / 1000, "milliseconds")}
 
 
@@ -29,11 +30,15 @@ class UnknownFieldCounter:
 
     def __init__(self, schema: Schema, warn: Callable[[str], None] | None = None) -> None:
         self._schema = schema
+        self._names = {field.name for field in schema.fields}
+        self._is_flat = all(field.schema.kind not in _NESTED for field in schema.fields)
         self._warn = warn
         self.counts: Counter[str] = Counter()
 
     def note(self, value: object) -> None:
         """Count the unknown names in a reading, or in an array of readings."""
+        if self._is_flat and isinstance(value, dict) and value.keys() <= self._names:
+            return
         for reading in value if isinstance(value, list) else [value]:
             for name in set(unknown_names(self._schema, reading)):
                 if name not in self.counts:

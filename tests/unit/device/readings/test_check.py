@@ -158,3 +158,43 @@ def test_a_reading_that_is_cut_or_spoilt_raises_only_what_is_documented(
     check = ReadingCheck(contracts.load("telemetry"))
     with contextlib.suppress(ReadingError):
         check.check(bytes(text[: data.draw(st.integers(0, len(text)))]))
+
+
+_names = st.sampled_from(["a", "b", "a:b", '"a":', "\\u003a"])
+
+
+def _objects(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    pairs = st.tuples(_names.map(json.dumps), st.sampled_from([":", " :", ": "]), values)
+    return st.lists(pairs.map("".join), max_size=4).map(lambda some: f"{{{','.join(some)}}}")
+
+
+_values = st.recursive(
+    st.sampled_from(["1", '""', '":"', '"a\\":1"', '"2026-01-01T00:00:00Z"', "1e999", "null"]),
+    lambda inner: (
+        st.lists(inner, max_size=2).map(lambda items: f"[{','.join(items)}]") | _objects(inner)
+    ),
+    max_leaves=6,
+)
+
+
+def names_are_unique(text: str) -> bool:
+    unique = True
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal unique
+        unique = unique and len(dict(pairs)) == len(pairs)
+
+    json.loads(text, object_pairs_hook=note)
+    return unique
+
+
+@settings(deadline=None)
+@given(_objects(_values))
+def test_a_key_that_appears_twice_is_found_wherever_it_is_and_no_other(unknown: str) -> None:
+    text = f"{json.dumps(GOOD)[:-1]}, {unknown[1:]}" if unknown != "{}" else json.dumps(GOOD)
+    check = ReadingCheck(contracts.load("telemetry"))
+    if names_are_unique(text):
+        check.check(text.encode())
+    else:
+        with pytest.raises(ReadingError, match="a key appears twice"):
+            check.check(text.encode())

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import contracts
 from contracts import ROW_FIELDS
-from device.readings import files
-from device.readings.check import ReadingCheck, ReadingError
+from device.readings import cells, files
+from device.readings.check import ReadingCheck, ReadingError, parse_json
 from device.readings.csv_rows import CsvOptions, CsvRows, HeaderError
 from device.readings.sources import Payload
 
@@ -118,6 +118,20 @@ def test_null_is_for_the_objects_that_a_row_has_or_the_contract_requires() -> No
 )
 def test_a_boolean_is_read_as_excel_and_pandas_write_it(cell: str, value: object) -> None:
     assert rows(f"active\n{cell}\n".encode(), NESTED) == [(2, {"active": value})]
+
+
+@given(
+    st.text('0123456789.eE+- "\\', max_size=8)
+    | st.sampled_from(
+        ["1e999", "[1]", '{"a":1,"a":2}', '{"a":1}', "null", "true", "NaN", '"\\ud800"']
+    )
+)
+def test_a_cell_that_is_json_is_that_value_and_any_other_is_text(cell: str) -> None:
+    try:
+        expected = parse_json(cell.encode())
+    except ReadingError:
+        expected = cell
+    assert repr(cells.reader(TELEMETRY.fields[1].schema, None)(cell)) == repr(expected)
 
 
 def test_only_a_boolean_is_read_so() -> None:

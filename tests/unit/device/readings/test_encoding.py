@@ -1,6 +1,7 @@
 """device.readings.encoding: what JSON does not have is one documented error, with its field."""
 
 import json
+import re
 from collections import OrderedDict, UserDict
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,6 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from device.readings.check import ReadingError
 from device.readings.encoding import encode
@@ -80,3 +83,23 @@ def test_any_mapping_is_a_reading_also_inside_another(kind: Any) -> None:
     reading = kind({"x": 1.5, "y": kind({"z": [True, None, "é", (1, 2)]})})
     assert encode(reading) == '{"x":1.5,"y":{"z":[true,null,"é",[1,2]]}}'.encode()
     assert json.loads(encode(reading))["y"]["z"][3] == [1, 2]
+
+
+_json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    # A surrogate is not text.
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text('ab:"é'), inner),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text("xyz"), _json_values))
+def test_every_value_that_json_has_comes_back_as_it_was(reading: dict[str, Any]) -> None:
+    text = encode(reading)
+    assert repr(json.loads(text)) == repr(reading)  # 1 and 1.0, or 1 and True, are equal
+    outside_strings = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", text)
+    assert b" " not in outside_strings
