@@ -26,7 +26,7 @@ from contracts.schema import (
 from contracts.tables import RESERVED_COLUMNS, RESERVED_WORDS, TABLE_SUFFIXES
 
 # A column name that Glue, Athena, Parquet and every device's JSON library accept unquoted.
-_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 class ContractError(ValueError):
@@ -306,7 +306,7 @@ class _Reader:
         columns: dict[str, str] = {}
         for name in properties:
             place = f"{path}.properties.{name}"
-            if not _FIELD_NAME.fullmatch(name):
+            if not FIELD_NAME.fullmatch(name):
                 expected = "a name of at most 128 letters, digits and '_', no digit first"
                 raise self._error(place, expected, name)
             if name.lower() in columns:

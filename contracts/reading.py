@@ -316,6 +316,15 @@ def _one_of(values: tuple[Scalar, ...], kind: str) -> Callable[[object], Scalar]
     return convert
 
 
+def is_date_time(text: str) -> bool:
+    """Whether ``text`` fits a schema with ``format: date-time``."""
+    try:
+        _date_time_ms(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _date_time_ms(value: object) -> int:
     """Milliseconds since the Unix epoch; what is finer is cut off, towards the past."""
     if not isinstance(value, str) or not _DATE_TIME.fullmatch(value):

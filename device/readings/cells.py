@@ -33,7 +33,7 @@ def reader(schema: Schema, zone: tzinfo | None) -> Callable[[str], Any]:
     if schema.date_time:
         return partial(_date_time, zone=zone)
     if schema.kind == "boolean":
-        return _boolean
+        return boolean
     return str if schema.kind == "string" else _json
 
 
@@ -49,7 +49,8 @@ def _date_time(cell: str, *, zone: tzinfo | None) -> str:
     return times.rfc_3339(cell, zone) or cell
 
 
-def _boolean(cell: str) -> Any:
+def boolean(cell: str) -> Any:
+    """The boolean in a cell; otherwise its JSON value, or the cell itself if it is not JSON."""
     return _BOOLEANS[cell] if cell in _BOOLEANS else _json(cell)
 
 
