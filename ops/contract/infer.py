@@ -192,7 +192,7 @@ def _check_channel(channel: str) -> None:
     cls=cli.Command,
     examples=[
         "python -m ops.contract infer readings.csv",
-        "python -m ops.contract infer readings.ndjson.gz --channel weather > weather.json",
+        "python -m ops.contract infer readings.ndjson.gz --channel weather",
         "python -m ops.contract infer readings.csv --delimiter tab --time-zone Europe/Berlin",
     ],
     statuses=(ExitStatus.INCOMPLETE,),
