@@ -4,13 +4,14 @@ Importing it needs boto3, and using it needs AWS credentials; publishing needs n
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 import botocore.session
@@ -26,6 +27,13 @@ if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
 
 LOCAL = local_stack.ENVIRONMENT
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+# This stays within the quotas of AWS IoT; botocore retries calls that are throttled.
+# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#thing-limits
+_THREADS = 8
 
 _AMAZON_ROOT_CA = Path(__file__).with_name("amazon-root-ca.pem")
 
@@ -173,6 +181,15 @@ def stack_outputs(cloudformation: Any, environment: str) -> dict[str, str]:
     """The outputs of the deployed stack, by name."""
     found = cloudformation.describe_stacks(StackName=names.stack_name(environment))["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
+
+
+def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Call ``function`` for each item, some at the same time; return the results in order.
+
+    After an error or Ctrl-C no further call begins.
+    """
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(function, items))
 
 
 @contextmanager

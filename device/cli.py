@@ -242,6 +242,26 @@ def check_customer(environment: str, thing_name: str, customer: str | None) -> N
         raise click.UsageError(str(error)) from None
 
 
+def confirm(question: str) -> None:
+    """Ask ``question`` on stderr; return only if the answer is yes.
+
+    Raises:
+        SystemExit: The answer is no.
+        KeyboardInterrupt: Ctrl-C.
+        click.UsageError: Nobody can answer, as stdin has ended.
+    """
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort as abort:
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        say("")
+        raise click.UsageError("expected an answer on stdin; --yes goes on without one") from None
+    if not agreed:
+        say("nothing was changed")
+        raise SystemExit(ExitStatus.DECLINED)
+
+
 def say(line: str) -> None:
     """Print a line for people on stderr."""
     click.echo(line, err=True)

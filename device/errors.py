@@ -60,6 +60,7 @@ class ExitStatus(IntEnum):
     FILE = 22, "A file or folder cannot be read or written."
     INCOMPLETE = 23, "Something is left to do; stderr says what, and why."
     INCOMPATIBLE = 24, "A contract has changed in a way that is not compatible."
+    DECLINED = 25, "The question was not answered with yes; nothing was changed."
     INTERRUPTED = 130, "Interrupted with Ctrl-C."
 
 

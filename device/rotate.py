@@ -13,8 +13,8 @@ once. The paths that a client opens stay the same.
 The broker keeps one connection per client id, so the test disconnects a publisher that uses the
 identity. Stop the publisher first.
 
-The credentials need what ``device.provision`` needs and, of ``iot:``, ``DetachPolicy``,
-``DetachThingPrincipal`` and ``DeleteCertificate``.
+The credentials need what ``device.provision`` needs and, of ``iot:``, ``DetachThingPrincipal``
+and ``DeleteCertificate``.
 """
 
 import shutil

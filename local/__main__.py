@@ -144,7 +144,10 @@ def status(*, output_format: str) -> None:
         raise SystemExit(ExitStatus.NO_STACK)
 
 
-@main.command(examples=["python -m local reset", "python -m local reset --yes"])
+@main.command(
+    examples=["python -m local reset", "python -m local reset --yes"],
+    statuses=[ExitStatus.DECLINED],
+)
 @click.option("--yes", is_flag=True, help="Do not ask; for scripts.")
 def reset(*, yes: bool) -> None:
     """Stop the stack and delete its data, its logs, and the identities in certs/local.
@@ -157,11 +160,9 @@ def reset(*, yes: bool) -> None:
         return
     if not yes:
         listed = " and ".join(str(path.relative_to(HOME.parent)) for path in there)
-        click.confirm(
+        cli.confirm(
             f"Delete {listed}: all data of the local stack, its identities, and what waits in "
-            "their spools?",
-            abort=True,
-            err=True,
+            "their spools?"
         )
     if HOME.exists():
         stack.down()

@@ -12,7 +12,7 @@ interrupted and run again.
 The credentials need ``cloudformation:DescribeStacks`` and, of ``iot:``, ``DescribeEndpoint``,
 ``CreateCertificateFromCsr``, ``ListCertificates``, ``DescribeCertificate``, ``AttachPolicy`` and
 ``UpdateCertificate``; for ``--revoke`` ``ListTargetsForPolicy``, ``ListAttachedPolicies``,
-``DetachPolicy``, ``ListPrincipalThings``, ``DetachThingPrincipal`` and ``DeleteCertificate``.
+``ListPrincipalThings``, ``DetachThingPrincipal`` and ``DeleteCertificate``.
 """
 
 import shutil
@@ -90,10 +90,10 @@ def revoke(
     iot = environment.session.client("iot")
     with aws.explained(environment.name):
         # Revoke all of them first: from here on no device can register with them.
-        for arn in certificate_arns:
-            retirement.deactivate(iot, arn, "REVOKED", report)
-        for arn in certificate_arns:
-            retirement.retire(iot, arn, report)
+        aws.in_threads(
+            lambda arn: retirement.deactivate(iot, arn, "REVOKED", report), certificate_arns
+        )
+        aws.in_threads(lambda arn: retirement.retire(iot, arn, report), certificate_arns)
     if folder.is_dir():
         shutil.rmtree(folder)
         report(f"{folder}: removed")
@@ -125,7 +125,10 @@ def _check_active(iot: "IoTClient", claim: Identity) -> None:
         "python -m ops.claim --env dev",
         "python -m ops.claim --env dev --revoke",
     ],
-    statuses=(ExitStatus.IDENTITY, ExitStatus.CONFLICT, *cli.AWS_STATUSES),
+    statuses=(
+        *(ExitStatus.IDENTITY, ExitStatus.CONFLICT, ExitStatus.DECLINED),
+        *cli.AWS_STATUSES,
+    ),
 )
 @cli.environment_option()
 @click.option(
@@ -149,11 +152,9 @@ def main(environment: str, *, revoking: bool, yes: bool) -> None:
     ids = [arn.rpartition("/")[2] for arn in arns]
     if not yes:
         held = ", ".join(ids) or "an unfinished one on this machine"
-        click.confirm(
+        cli.confirm(
             f"Revoke and delete the claim certificates of {environment}, account "
-            f"{opened.account} ({held})?",
-            abort=True,
-            err=True,
+            f"{opened.account} ({held})?"
         )
     revoke(opened, arns, cli.say)
     for identifier in ids:

@@ -17,7 +17,6 @@ The credentials need, of ``iot:``, ``ListThingsInThingGroup``, ``ListThingPrinci
 
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -39,10 +38,6 @@ if TYPE_CHECKING:  # the stubs are a development requirement
 _OLD = timedelta(days=365)
 
 _COLUMNS = ("thing", "customer", "certificate", "status", "days", "last connection", "warnings")
-
-# This stays within the quotas of AWS IoT; botocore retries calls that are throttled.
-# https://docs.aws.amazon.com/general/latest/gr/iot-core.html#thing-limits
-_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +72,7 @@ def registrations(environment: aws.AwsEnvironment) -> list[Registration]:
     iot = environment.session.client("iot")
     group = names.thing_group_name(environment.name)
     policy = names.device_policy_name(environment.name)
-    with aws.explained(environment.name), ThreadPoolExecutor(_THREADS) as threads:
+    with aws.explained(environment.name):
         try:
             things = sorted(
                 aws.listed(iot, "list_things_in_thing_group", "things", thingGroupName=group)
@@ -89,16 +84,15 @@ def registrations(environment: aws.AwsEnvironment) -> list[Registration]:
                 ExitStatus.NO_STACK,
                 remedy=f"run {aws.deploy_command(environment.name)}",
             ) from None
-        customers_policies = list(customers.policies(iot, environment.name))
-        targets = threads.map(
-            partial(_targets, iot), [found.policy_name for found in customers_policies]
-        )
-        for found, its_targets in zip(customers_policies, targets, strict=True):
+        policies = list(customers.policies(iot, environment.name))
+        targets = aws.in_threads(partial(_targets, iot), [found.policy_name for found in policies])
+        for found, its_targets in zip(policies, targets, strict=True):
             carriers.update(dict.fromkeys(its_targets, found.customer))
-        held = dict(zip(things, threads.map(partial(_certificates, iot), things), strict=True))
+        certificates = aws.in_threads(partial(_certificates, iot), things)
+        held = dict(zip(things, certificates, strict=True))
         attached = {arn for arns in held.values() for arn in arns}
         arns = sorted(arn for arn in attached | set(carriers) if ":cert/" in arn)
-        described = dict(zip(arns, threads.map(partial(_describe, iot), arns), strict=True))
+        described = dict(zip(arns, aws.in_threads(partial(_describe, iot), arns), strict=True))
     connections = _connections(iot, group)
     made = []
     for thing, its_arns in held.items():

@@ -92,7 +92,7 @@ def read_all(recovery: Recovery, sources: Sequence[Source], found: dict[str, Sur
         "python -m ops.recover --env dev --channel telemetry --yes",
         "python -m ops.recover --env dev --yes --format json",
     ],
-    statuses=(ExitStatus.INCOMPLETE, *cli.AWS_STATUSES),
+    statuses=(ExitStatus.INCOMPLETE, ExitStatus.DECLINED, *cli.AWS_STATUSES),
 )
 @cli.environment_option()
 @cli.channel_option("Contract (channel) of the messages.")
@@ -117,11 +117,9 @@ def main(*, environment: str, channel: str, dry_run: bool, yes: bool, output_for
                 click.echo(seen.line(kind))
         if (sources or pending) and not dry_run:
             if not yes:
-                click.confirm(
+                cli.confirm(
                     f"Recover {cli.counted(len(sources), 'object')} of {channel} in {environment}, "
-                    f"account {opened.account}?",
-                    abort=True,
-                    err=True,
+                    f"account {opened.account}?"
                 )
             recovered = _recover(recovery, sources, say=output_format == "text")
     if output_format == "json":

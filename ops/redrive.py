@@ -238,7 +238,7 @@ def _deployed(opened: AwsEnvironment, channel: str) -> Iterator[Deployed]:
         "python -m ops.redrive --env dev --channel telemetry --yes",
         "python -m ops.redrive --env dev --dry-run --format json",
     ],
-    statuses=cli.AWS_STATUSES,
+    statuses=(ExitStatus.DECLINED, *cli.AWS_STATUSES),
 )
 @cli.environment_option()
 @cli.channel_option("Contract (channel) whose dead-letter queue it is.")
@@ -267,11 +267,9 @@ def main(*, environment: str, channel: str, dry_run: bool, yes: bool, output_for
         moved = 0
         if count and not dry_run:
             if not yes:
-                click.confirm(
+                cli.confirm(
                     f"Move {cli.counted(count, 'event')} of {channel} in {environment}, account "
-                    f"{opened.account}, back to the parser's queue?",
-                    abort=True,
-                    err=True,
+                    f"{opened.account}, back to the parser's queue?"
                 )
             with cli.Progress(count) as progress:
                 moved = queues.move(

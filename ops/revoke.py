@@ -16,14 +16,14 @@ interruption, run the same command again.
 The credentials need, of ``iot:``, ``DescribeEndpoint``, ``DescribeThing``,
 ``ListThingGroupsForThing``, ``ListThingPrincipals``, ``ListAttachedPolicies``, ``ListPolicies``,
 ``ListTargetsForPolicy``, ``DescribeCertificate``, ``UpdateCertificate`` and ``DeleteConnection``;
-for ``--delete`` and ``--all`` also ``UpdateThing``, ``DetachPolicy``, ``ListPrincipalThings``,
+for ``--delete`` and ``--all`` also ``UpdateThing``, ``ListPrincipalThings``,
 ``DetachThingPrincipal``, ``DeleteCertificate``, ``ListPolicyVersions``, ``DeletePolicyVersion``,
 ``DeletePolicy``, ``RemoveThingFromThingGroup``, ``DeleteThing`` and ``ListThingsInThingGroup``.
 """
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
@@ -67,37 +67,12 @@ def revoke(
         IdentityError: An identity on this machine cannot be removed.
     """
     iot = environment.session.client("iot")
-    thing_name = holder.thing_name
-    for arn, owner in holder.foreign.items():
-        report(f"certificate {_id(arn)}: left alone; it belongs to environment {owner}")
     with aws.explained(environment.name):
         # Revoke all of them first: from here on no device can connect with them.
         for arn in holder.certificates:
             retirement.deactivate(iot, arn, "REVOKED", report)
-        clients = [names.client_id(thing_name, policy.customer) for policy in holder.policies]
-        if holder.customer is None:
-            clients.insert(0, thing_name)
-        if not holder.shared_with:
-            for client in clients:
-                _disconnect(environment, client, report)
-        if not delete:
-            return
-        _discard_here(environment, clients, holder.certificates, report)
-        for arn in holder.certificates:
-            # A later run finds a detached certificate only by this note.
-            _note_retiring(iot, thing_name, _id(arn))
-            retirement.retire(iot, arn, report)
-        for policy in holder.policies:
-            customers.delete_policy(iot, policy.policy_name, report)
-        if holder.customer is not None:
-            _note_retiring(iot, thing_name, "")
-        elif holder.shared_with:
-            group = names.thing_group_name(environment.name)
-            iot.remove_thing_from_thing_group(thingGroupName=group, thingName=thing_name)
-            report(f"thing {thing_name}: kept for {' and '.join(sorted(holder.shared_with))}")
-        else:
-            iot.delete_thing(thingName=thing_name)
-            report(f"thing {thing_name}: deleted")
+        connections = _connections(environment)
+        _take_out(environment, iot, connections, holder, report, delete=delete)
 
 
 def revoke_everything(
@@ -105,25 +80,75 @@ def revoke_everything(
 ) -> None:
     """Revoke and delete every identity of ``environment``, in AWS IoT and on this machine.
 
+    Args:
+        environment: The environment.
+        everything: The result of ``holdings.find_everything``.
+        report: Called with a line of text for each thing that changed, by several threads.
+
     Raises:
         AwsError: AWS IoT refuses.
         IdentityError: An identity on this machine cannot be removed.
     """
     iot = environment.session.client("iot")
     with aws.explained(environment.name):
-        for arn in everything.certificate_arns:
-            retirement.deactivate(iot, arn, "REVOKED", report)
-        for holder in everything.holders:
-            revoke(environment, holder, report, delete=True)
+        aws.in_threads(
+            lambda arn: retirement.deactivate(iot, arn, "REVOKED", report),
+            everything.certificate_arns,
+        )
+        connections = _connections(environment)
+        aws.in_threads(
+            lambda holder: _take_out(environment, iot, connections, holder, report, delete=True),
+            everything.holders,
+        )
         if everything.loose:
             folder = identity.folder_of(environment.name, "", environment.root)
             clients = [path.name for path in folder.iterdir()] if folder.is_dir() else []
             _discard_here(environment, clients, everything.loose, report)
-        for arn in everything.loose:
-            retirement.retire(iot, arn, report)
-        for policy in everything.policies:
-            customers.delete_policy(iot, policy.policy_name, report)
+        aws.in_threads(lambda arn: retirement.retire(iot, arn, report), everything.loose)
+        aws.in_threads(
+            lambda policy: customers.delete_policy(iot, policy.policy_name, report),
+            everything.policies,
+        )
     claim.revoke(environment, list(everything.claims), report)
+
+
+def _take_out(
+    environment: aws.AwsEnvironment,
+    iot: "IoTClient",
+    connections: Any,
+    holder: Holder,
+    report: Callable[[str], None],
+    *,
+    delete: bool,
+) -> None:
+    """End the connections of ``holder``, whose certificates are revoked; optionally delete all."""
+    thing_name = holder.thing_name
+    for arn, owner in holder.foreign.items():
+        report(f"certificate {_id(arn)}: left alone; it belongs to environment {owner}")
+    clients = [names.client_id(thing_name, policy.customer) for policy in holder.policies]
+    if holder.customer is None:
+        clients.insert(0, thing_name)
+    if not holder.shared_with:
+        for client in clients:
+            _disconnect(connections, client, report)
+    if not delete:
+        return
+    _discard_here(environment, clients, holder.certificates, report)
+    for arn in holder.certificates:
+        # A later run finds a detached certificate only by this note.
+        _note_retiring(iot, thing_name, _id(arn))
+        retirement.retire(iot, arn, report)
+    for policy in holder.policies:
+        customers.delete_policy(iot, policy.policy_name, report)
+    if holder.customer is not None:
+        _note_retiring(iot, thing_name, "")
+    elif holder.shared_with:
+        group = names.thing_group_name(environment.name)
+        iot.remove_thing_from_thing_group(thingGroupName=group, thingName=thing_name)
+        report(f"thing {thing_name}: kept for {' and '.join(sorted(holder.shared_with))}")
+    else:
+        iot.delete_thing(thingName=thing_name)
+        report(f"thing {thing_name}: deleted")
 
 
 def _discard_here(
@@ -159,21 +184,25 @@ def _note_retiring(iot: "IoTClient", thing_name: str, certificate_id: str) -> No
     )
 
 
-def _disconnect(
-    environment: aws.AwsEnvironment, client_id: str, report: Callable[[str], None]
-) -> None:
-    """End the connection of ``client_id``, if there is one; the emulator cannot end any."""
+def _connections(environment: aws.AwsEnvironment) -> Any:
+    """The client of the API that ends connections; None for the emulator, which cannot end any."""
     if environment.name == aws.LOCAL:
+        return None
+    session = environment.session
+    answer = session.client("iot").describe_endpoint(endpointType="iot:Data-ATS")
+    return session.client("iot-data", endpoint_url=f"https://{answer['endpointAddress']}")
+
+
+def _disconnect(connections: Any, client_id: str, report: Callable[[str], None]) -> None:
+    """End the connection of ``client_id``, if there is one."""
+    if connections is None:
         report(
             f"client {client_id}: an open connection stays open, since the emulator cannot end it; "
             "the next connection is refused"
         )
         return
-    session = environment.session
-    answer = session.client("iot").describe_endpoint(endpointType="iot:Data-ATS")
-    url = f"https://{answer['endpointAddress']}"
     try:
-        session.client("iot-data", endpoint_url=url).delete_connection(clientId=client_id)
+        connections.delete_connection(clientId=client_id)
         report(f"client {client_id}: disconnected")
     except (ClientError, BotoCoreError) as error:
         code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
@@ -193,7 +222,7 @@ def _disconnect(
         "python -m ops.revoke --env dev sensor-1 --customer acme --delete --yes",
         "python -m ops.revoke --env dev --all",
     ],
-    statuses=(ExitStatus.CONFLICT, *cli.AWS_STATUSES),
+    statuses=(ExitStatus.CONFLICT, ExitStatus.DECLINED, *cli.AWS_STATUSES),
 )
 @cli.environment_option()
 @click.option("--all", "everything", is_flag=True, help="Revoke and delete every identity of ENV.")
@@ -236,11 +265,7 @@ def main(
     if not yes:
         what = "Revoke and delete" if delete else "Revoke"
         held = ", ".join(ids) or "no certificate"
-        click.confirm(
-            f"{what} {name} in {environment}, account {opened.account} ({held})?",
-            abort=True,
-            err=True,
-        )
+        cli.confirm(f"{what} {name} in {environment}, account {opened.account} ({held})?")
     revoke(opened, holder, cli.say, delete=delete)
     for certificate_id in ids:
         click.echo(certificate_id)
@@ -257,11 +282,9 @@ def _main_everything(opened: aws.AwsEnvironment, *, yes: bool) -> None:
             cli.counted(len(found.certificate_arns), "certificate"),
             f"{cli.counted(len(found.claims), 'claim certificate')} among them",
         )
-        click.confirm(
+        cli.confirm(
             f"Revoke and delete every identity of {opened.name}, account {opened.account} "
-            f"({', '.join(counts)})?",
-            abort=True,
-            err=True,
+            f"({', '.join(counts)})?"
         )
     revoke_everything(opened, found, cli.say)
     for arn in found.certificate_arns:

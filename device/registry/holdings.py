@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from contracts import names
@@ -134,18 +135,18 @@ def find_everything(environment: aws.AwsEnvironment) -> Everything:
     with aws.explained(name):
         policies = list(customers.policies(iot, name))
         carriers = customers.certificates_with(iot, names.device_policy_name(name))
-        for policy in policies:
-            carriers |= customers.certificates_with(iot, policy.policy_name)
+        policy_names = [policy.policy_name for policy in policies]
+        carriers.update(*aws.in_threads(partial(customers.certificates_with, iot), policy_names))
         claims = set(find_claims(environment))
         things = _things(iot, names.thing_group_name(name))
-        for arn in carriers:
-            things |= set(aws.listed(iot, "list_principal_things", "things", principal=arn))
-        holders = tuple(_find(iot, name, thing, None, policies) for thing in sorted(things))
+        things.update(*aws.in_threads(partial(_things_of, iot), carriers))
+        holders = aws.in_threads(
+            lambda thing: _find(iot, name, thing, None, policies), sorted(things)
+        )
         held = {arn for holder in holders for arn in holder.certificates}
-        for arn in carriers - held:
-            ownership.check_certificate(iot, name, arn)
+        aws.in_threads(partial(ownership.check_certificate, iot, name), carriers - held)
         return Everything(
-            holders=holders,
+            holders=tuple(holders),
             loose=tuple(sorted(carriers - held - claims)),
             claims=tuple(sorted(claims - held)),
             policies=tuple(policy for policy in policies if policy.thing_name not in things),
@@ -177,6 +178,10 @@ def _things(iot: "IoTClient", group: str) -> set[str]:
     with contextlib.suppress(iot.exceptions.ResourceNotFoundException):
         return set(aws.listed(iot, "list_things_in_thing_group", "things", thingGroupName=group))
     return set()
+
+
+def _things_of(iot: "IoTClient", arn: str) -> list[str]:
+    return list(aws.listed(iot, "list_principal_things", "things", principal=arn))
 
 
 def _status(iot: "IoTClient", arn: str) -> str | None:

@@ -164,11 +164,16 @@ class FakeIot:
 
     def delete_certificate(self, **arguments: Any) -> None:
         self._called("delete_certificate", **arguments)
+        if arguments["certificateId"] not in self.certificates:
+            raise NotFoundError("DeleteCertificate")
         record = self.certificates[arguments["certificateId"]]
         arn = record["certificateArn"]
-        held = [*self.policies.values(), *self.things.values()]
-        if record["status"] == "ACTIVE" or any(arn in holders for holders in held):
+        policies = [held for held in list(self.policies.values()) if arn in held]
+        in_use = any(arn in held for held in list(self.things.values()))
+        if record["status"] == "ACTIVE" or in_use or (policies and not arguments["forceDelete"]):
             raise ConflictError("DeleteCertificate")
+        for held in policies:
+            held.discard(arn)
         del self.certificates[arguments["certificateId"]]
         self.steps.tick()
 
@@ -261,7 +266,9 @@ class FakeIot:
                     raise NotFoundError("ListThingPrincipals")
                 yield {"principals": sorted(self.things[arguments["thingName"]])}
             case "list_principal_things":
-                things = [n for n, held in self.things.items() if arguments["principal"] in held]
+                things = [
+                    n for n, its in list(self.things.items()) if arguments["principal"] in its
+                ]
                 yield {"things": things}
             case "list_things_in_thing_group":
                 if arguments["thingGroupName"] not in self.groups:
@@ -274,7 +281,7 @@ class FakeIot:
                     raise NotFoundError("ListTargetsForPolicy")
                 yield {"targets": sorted(self.policies[arguments["policyName"]])}
             case "list_attached_policies":
-                names = [n for n, held in self.policies.items() if arguments["target"] in held]
+                names = [n for n, its in list(self.policies.items()) if arguments["target"] in its]
                 yield {"policies": [{"policyName": name} for name in names]}
             case "list_thing_groups_for_thing":
                 names = [n for n, held in self.groups.items() if arguments["thingName"] in held]

@@ -1,5 +1,6 @@
 """What every command does the same way, run as real processes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -108,3 +109,44 @@ def test_a_full_disk_is_one_line() -> None:
     done = CliRunner().invoke(main, [])
     assert done.exit_code == ExitStatus.FILE
     assert done.stderr == "error: cannot write a file: No space left on device\n"
+
+
+@click.command(cls=cli.Command)
+def asking() -> None:
+    cli.confirm("Delete everything?")
+    click.echo("deleted")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "said"),
+    [
+        pytest.param("y\n", ExitStatus.OK, "", id="yes"),
+        pytest.param("n\n", ExitStatus.DECLINED, "nothing was changed", id="no"),
+        pytest.param("\n", ExitStatus.DECLINED, "nothing was changed", id="return"),
+        pytest.param("", ExitStatus.USAGE, "--yes goes on without one", id="no stdin"),
+    ],
+)
+def test_only_a_yes_goes_on_and_each_other_answer_has_its_own_status(
+    answer: str, status: ExitStatus, said: str
+) -> None:
+    result = CliRunner().invoke(asking, [], input=answer)
+    assert result.exit_code == status
+    assert result.stdout == ("deleted\n" if status is ExitStatus.OK else "")
+    assert said in result.stderr
+
+
+def test_ctrl_c_at_a_question_is_an_interruption() -> None:
+    code = "from tests.unit.device.test_cli import asking; asking()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.read(6) == b"Delete"
+        for _ in range(5):
+            process.send_signal(signal.SIGINT)  # input() may drop one that comes as it begins
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=2)
+                break
+        process.kill()
+        assert process.returncode == ExitStatus.INTERRUPTED
+        assert b"interrupted" in process.stderr.read()

@@ -115,7 +115,7 @@ def iot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeIot:
 @pytest.mark.parametrize("answer", ["n\n", "\n", ""])
 def test_asks_first_and_changes_nothing_unless_the_answer_is_yes(iot: FakeIot, answer: str) -> None:
     result = CliRunner().invoke(revoke.main, ["--env", "dev", THING], input=answer)
-    assert result.exit_code == 1
+    assert result.exit_code in {ExitStatus.DECLINED, ExitStatus.USAGE}
     assert iot.changes() == []
 
 
@@ -232,7 +232,7 @@ def assert_can_be_destroyed(root: Path, iot: FakeIot) -> None:
     assert iot.policies == {"dev_device": set(), "dev_claim": set()}
     assert iot.groups == {"dev_devices": set()}
     assert iot.things == {}
-    assert not [c for c in iot.certificates.values() if c["status"] == "ACTIVE"]
+    assert iot.certificates == {}
 
 
 def test_all_empties_the_environment_so_that_its_stack_can_be_destroyed(
@@ -246,7 +246,6 @@ def test_all_empties_the_environment_so_that_its_stack_can_be_destroyed(
     assert result.exit_code == ExitStatus.OK, result.stderr
     assert set(result.stdout.split()) == ids
     assert_can_be_destroyed(tmp_path, iot)
-    assert iot.certificates == {}
     assert not list((tmp_path / "certs/dev").rglob("private.key"))
 
 
@@ -257,7 +256,7 @@ def test_all_asks_first_with_what_there_is(
     iot = full(tmp_path)
     monkeypatch.setattr(aws, "session_for", lambda _: environment(tmp_path, iot))
     result = CliRunner().invoke(revoke.main, ["--env", "dev", "--all"], input=answer)
-    assert result.exit_code == 1
+    assert result.exit_code in {ExitStatus.DECLINED, ExitStatus.USAGE}
     assert "every identity of dev, account 123456789012 (3 things, 6 certificates" in result.stderr
     assert iot.changes() == []
 

@@ -402,7 +402,7 @@ def test_revoking_takes_every_claim_certificate_wherever_it_was_made(
     registration.provision(environment(here, iot), THING, lambda _: None)
     monkeypatch.setattr(aws, "session_for", lambda _: environment(here, iot))
     asked = CliRunner().invoke(claim.main, ["--env", "dev", "--revoke"], input="n\n")
-    assert (asked.exit_code, len(iot.certificates)) == (1, 3)
+    assert (asked.exit_code, len(iot.certificates)) == (ExitStatus.DECLINED, 3)
     result = CliRunner().invoke(claim.main, ["--env", "dev", "--revoke", "--yes"])
     assert result.exit_code == ExitStatus.OK, result.stderr
     assert len(result.stdout.split()) == 2
