@@ -1,12 +1,13 @@
-"""What AWS charges for a message on its way from a device to the raw bucket.
+"""What AWS charges for a message on its way from a device to the raw bucket, and for parsing it.
 
 US dollars, us-east-1, read on 22 November 2026 at
 
 - https://aws.amazon.com/iot-core/pricing/ (messages, rules)
 - https://aws.amazon.com/iot-core/pricing/additional-details/ (what is metered: payload and topic)
 - https://aws.amazon.com/firehose/pricing/ (Direct PUT, each record rounded up to 5 KB)
+- https://aws.amazon.com/lambda/pricing/ (Arm, the first 7.5 billion GB-seconds of a month)
 
-Storage, requests and the parser are not included; packing does not make them cost more.
+Storage and requests are not included; packing does not make them cost more.
 """
 
 METERING_UNIT_BYTES = 5 * 1024
@@ -19,6 +20,8 @@ ACTION_USD = 0.15 / 1_000_000
 """A metering unit of a message that a rule's action handles."""
 FIREHOSE_USD = 0.029 / 1_000_000 * 5
 """5 KB of a Firehose record: $0.029 a GB."""
+LAMBDA_GB_SECOND_USD = 0.0000133334
+"""A second of a function with 1 GB of memory."""
 
 # What the rule's envelope adds to the payload's base64: its keys, ids, topic and client id.
 _ENVELOPE_BYTES = 400

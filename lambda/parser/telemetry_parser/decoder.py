@@ -85,7 +85,7 @@ class ReadingDecoder:
         self._raw = msgspec.json.Decoder(msgspec.Raw)
         self._raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 
-    def decode_singles(self, payloads: Sequence[bytes]) -> Sequence[Any]:
+    def decode_singles(self, payloads: Sequence[bytes]) -> list[Any]:
         """Return for each payload its reading, or None if it is not one reading that fits."""
         if sum(map(len, payloads)) > self._surely_within:
             return [None] * len(payloads)
@@ -104,10 +104,9 @@ class ReadingDecoder:
         if len(payload) > self._surely_within:
             self._check_size(payload)
         if not is_packed(payload):
-            readings = self._decode_each((payload,), most_rejections)
-            if readings.rejections and not self._is_json(payload):
+            if not self._is_json(payload):
                 raise MessageError(ReasonClass.JSON, _NOT_WHOLE)
-            return readings
+            return self._decode_each((payload,), most_rejections)
         with contextlib.suppress(ValueError, RecursionError):
             check_utf8(payload)
             values = self._many.decode(payload)

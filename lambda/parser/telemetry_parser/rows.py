@@ -45,8 +45,8 @@ class Rows:
     def add_singles(
         self,
         readings: Sequence[Any],
-        envelopes: Sequence[Envelope],
         origins: Sequence[Origin],
+        arrivals: Sequence[int],
         raw_lines: Sequence[int],
         *,
         size: int,
@@ -57,7 +57,7 @@ class Rows:
         things, customers = zip(*origins, strict=True)
         self._things += things
         self._customers += customers
-        self._arrivals += [envelope.received_at for envelope in envelopes]
+        self._arrivals += arrivals
         self._raw_lines += raw_lines
         self._indexes += repeat(0, len(readings))
 
