@@ -49,7 +49,7 @@ format: setup ## put every file into the project's format
 	ruff check --fix
 
 synth: setup ## synthesize one environment's template: make synth ENV=dev|stage|prod
-	@cdk synth --quiet --no-notices -c env=$(ENV)
+	@cdk synth --quiet --no-notices -c "env=$(ENV)"
 	@echo "cdk.out holds the template of $(ENV)"
 
 LOCK := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \

@@ -27,8 +27,9 @@ def main() -> None:
 
 
 def _build(app: App) -> None:
+    name = app.node.try_get_context("env")
     config = environments.load(
-        app.node.try_get_context("environments"), app.node.try_get_context("env") or "dev"
+        app.node.try_get_context("environments"), "dev" if name is None else name
     )
     target = parser_asset.HOST if config.name == "local" else parser_asset.LAMBDA
     channels = contracts.load_all()

@@ -54,9 +54,12 @@ def load_all() -> tuple[Contract, ...]:
     """Read every contract, sorted by channel.
 
     Raises:
-        ContractError: One of them is not within the subset.
+        ContractError: There is none, or one of them is not within the subset.
     """
-    return tuple(load(channel) for channel in channels())
+    found = tuple(load(channel) for channel in channels())
+    if not found:
+        raise ContractError(f"expected a contract in {Path(__file__).parent}, got no .json file")
+    return found
 
 
 def parse(channel: str, text: str | bytes) -> Contract:

@@ -86,6 +86,9 @@ class Command(_Program, click.Command):
         except DeviceError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.status)
+        except contracts.ContractError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(ExitStatus.USAGE)
         except OSError as error:
             # An error of writing to an open file has no file name.
             if error.filename is None and error.errno not in _DISK_ERRORS:

@@ -20,7 +20,7 @@ def settings_of(environment: str, root: Path = PROJECT_ROOT) -> dict[str, Any]:
     """The block of ``environment``.
 
     Raises:
-        AwsError: ``cdk.json`` or its block is missing.
+        AwsError: ``cdk.json`` or its block is missing or wrong.
     """
     blocks = _read(root)
     if environment not in blocks:
@@ -30,14 +30,31 @@ def settings_of(environment: str, root: Path = PROJECT_ROOT) -> dict[str, Any]:
             ExitStatus.ENVIRONMENT,
         )
     settings = blocks[environment]
-    return settings if isinstance(settings, dict) else {}
+    if not isinstance(settings, dict):
+        raise _wrong(environment, "an object", settings)
+    for key in ("account", "region"):
+        if not isinstance(settings.get(key), str | None):
+            raise _wrong(f"{environment}.{key}", "a string", settings[key])
+    return settings
+
+
+def _wrong(place: str, expected: str, got: object) -> AwsError:
+    return AwsError(
+        f"expected {expected} in cdk.json, context.environments.{place}, got {json.dumps(got)}",
+        ExitStatus.ENVIRONMENT,
+    )
 
 
 def _read(root: Path) -> dict[str, Any]:
     path = root / "cdk.json"
     try:
         return dict(json.loads(path.read_bytes())["context"]["environments"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise AwsError(
-            f"expected context.environments in {path}, got {error!r}", ExitStatus.ENVIRONMENT
-        ) from None
+    except OSError as error:
+        got = error.strerror
+    except json.JSONDecodeError as error:
+        got = f"no JSON: {error}"
+    except UnicodeDecodeError:
+        got = "text that is not UTF-8"
+    except (ValueError, LookupError, TypeError):
+        got = "other JSON"
+    raise AwsError(f"expected context.environments in {path}, got {got}", ExitStatus.ENVIRONMENT)

@@ -78,6 +78,8 @@ def main(
     if named is not None:
         sql = sql_of(named, channel, (datetime.now(UTC) - timedelta(days=1)).date())
     verb = write_in(sql or "")
+    if verb == "nothing":
+        raise click.UsageError("expected a SQL statement, got none")
     if verb is not None and not allow_write:
         raise click.UsageError(
             f"expected one statement that only reads, got {verb}; add --allow-write to run it"

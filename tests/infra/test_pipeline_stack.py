@@ -200,11 +200,14 @@ def run_app(root: Path, out: Path, environment: str) -> "subprocess.CompletedPro
     )
 
 
-def test_the_app_says_in_one_line_what_is_wrong_with_the_environment(tmp_path: Path) -> None:
-    done = run_app(ROOT, tmp_path, "production")
+@pytest.mark.parametrize("environment", ["production", ""])
+def test_the_app_says_in_one_line_what_is_wrong_with_the_environment(
+    environment: str, tmp_path: Path
+) -> None:
+    done = run_app(ROOT, tmp_path, environment)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "error: -c env=production: expected one of the environments in cdk.json: "
+        f"error: -c env={environment}: expected one of the environments in cdk.json: "
         "dev, local, prod, stage"
     )
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import contracts
-from contracts import Contract, ContractError, Schema, integer_range, names, parse
+from contracts import Contract, ContractError, Schema, integer_range, names, parse, reader
 from tests.unit.contracts.strategies import documents
 
 
@@ -28,6 +28,12 @@ def error_of(text: str | bytes) -> str:
 def test_every_contract_of_the_project_loads() -> None:
     assert "telemetry" in contracts.channels()
     assert [contract.channel for contract in contracts.load_all()] == list(contracts.channels())
+
+
+def test_a_folder_without_contracts_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "channels", lambda: ())
+    with pytest.raises(ContractError, match="expected a contract in "):
+        contracts.load_all()
 
 
 def test_the_telemetry_contract_describes_every_field() -> None:

@@ -13,6 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import contracts
 from device import cli
 from device.errors import DeviceError, ExitStatus
 
@@ -98,6 +99,16 @@ def test_an_error_is_its_message_and_then_its_remedy() -> None:
     assert str(error) == "expected a key, got none; really; run this again"
     assert (error.message, error.remedy) == ("expected a key, got none; really", "run this again")
     assert (str(DeviceError("no")), DeviceError("no").remedy) == ("no", None)
+
+
+def test_a_wrong_contract_is_one_line() -> None:
+    def callback() -> None:
+        contracts.parse("telemetry", "garbage")
+
+    result = CliRunner().invoke(cli.Command("use", callback=callback), [])
+    assert result.exit_code == ExitStatus.USAGE
+    assert result.stderr.startswith("error: telemetry.json: ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_full_disk_is_one_line() -> None:

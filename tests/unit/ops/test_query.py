@@ -52,7 +52,16 @@ def wide(columns: int) -> Answer:
     )
 
 
-@pytest.mark.parametrize("sql", [sql for sql, _ in WRITES])
+@pytest.mark.parametrize("sql", ["", " ", "-- nothing", "()", ";"])
+@pytest.mark.parametrize("options", [[], ["--allow-write"]])
+def test_what_holds_no_statement_is_not_run(sql: str, options: list[str], invoke: Invoke) -> None:
+    result = invoke(*options, "--", sql)
+    assert result.exit_code == 2
+    assert "expected a SQL statement, got none" in result.stderr
+    assert invoke.ran == []  # type: ignore[attr-defined]  # as above
+
+
+@pytest.mark.parametrize("sql", [sql for sql, verb in WRITES if verb != "nothing"])
 def test_what_may_write_is_not_run(sql: str, invoke: Invoke) -> None:
     result = invoke("--", sql)
     assert result.exit_code == 2
