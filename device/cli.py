@@ -125,7 +125,7 @@ class _ClosedPipeIsIgnored(io.RawIOBase):
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._closed_by_reader = False
+        self.closed_by_reader = False
 
     def writable(self) -> bool:
         return True
@@ -137,12 +137,18 @@ class _ClosedPipeIsIgnored(io.RawIOBase):
         return os.isatty(self._descriptor)
 
     def write(self, data: Any) -> int:
-        if not self._closed_by_reader:
+        if not self.closed_by_reader:
             try:
                 return os.write(self._descriptor, data)
             except BrokenPipeError:
-                self._closed_by_reader = True
+                self.closed_by_reader = True
         return len(data)
+
+
+def reader_is_gone() -> bool:
+    """Whether whatever read stdout has closed it, as ``head`` does; for commands that only read."""
+    descriptor = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return isinstance(descriptor, _ClosedPipeIsIgnored) and descriptor.closed_by_reader
 
 
 def _unbreakable(stream: TextIO) -> TextIO:

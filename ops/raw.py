@@ -139,6 +139,8 @@ def main(
     with aws.explained(environment), cli.Progress(None) as progress:
         bucket = Deployed(opened.client, environment, channel).raw_bucket
         for found in raw_objects.find(s3, bucket, channel, start, end):
+            if cli.reader_is_gone():
+                break
             for message in messages(found, raw_objects.opened(s3, found), wanted):
                 cli.echo_json(message)
                 shown += 1

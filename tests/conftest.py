@@ -24,6 +24,7 @@ _GROUPS = (
     "tests/local/",
     "tests/local/test_lifecycle.py",
     "tests/local/test_readme.py",
+    "tests/local/test_contract.py",
     "tests/infra/",
 )
 

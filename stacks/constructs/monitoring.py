@@ -124,7 +124,7 @@ class Monitoring(Construct):
                     rule("Failure", ActionType="Firehose"),
                     0,
                     "The topic rule could not hand messages to Firehose. They are kept under "
-                    "undelivered/ in the raw bucket and are in no table until they are recovered.",
+                    "undelivered/ in the raw bucket; ops.recover brings them into the tables.",
                 ),
                 _Alarm(
                     "RuleLosses",
@@ -145,7 +145,7 @@ class Monitoring(Construct):
                     firehose("DeliveryToS3.DataFreshness", "Maximum"),
                     late.to_seconds(),
                     "Firehose could not write to the raw bucket in time. It retries for 24 hours, "
-                    "then puts the records under failed/.",
+                    "then puts the records under failed/; ops.recover brings them back.",
                 ),
                 _Alarm(
                     "Backlog",
@@ -175,7 +175,7 @@ class Monitoring(Construct):
                     ),
                     0,
                     "Raw objects could not be parsed in several attempts. They are safe, and "
-                    "their rows are missing. The dead-letter queue names them.",
+                    "their rows are missing. ops.redrive names them, with the reason.",
                 ),
                 _Alarm(
                     "Rejected",

@@ -35,6 +35,13 @@ class Project:
         for name in (".venv", "node_modules", ".build"):
             (folder / name).symlink_to(ROOT / name)
 
+    def commit(self) -> None:
+        """Commit the contracts to a git repository in the folder."""
+        identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+        for arguments in (("init",), ("add", "contracts"), ("commit", "--message", "contracts")):
+            git = ["git", "-C", str(self.folder), *identity, *arguments]
+            subprocess.run(git, check=True, capture_output=True)
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``python -m local …``."""
         return subprocess.Popen(
@@ -53,8 +60,8 @@ class Project:
         output = output_of(process)
         return process.returncode, output
 
-    def module(self, *arguments: str) -> str:
-        """Run ``python -m …``, which succeeds; return its stdout."""
+    def module(self, *arguments: str, status: int = 0) -> str:
+        """Run ``python -m …``, which ends with ``status``; return its stdout."""
         done = subprocess.run(
             [sys.executable, "-m", *arguments],
             cwd=self.folder,
@@ -64,7 +71,7 @@ class Project:
             check=False,
             timeout=_TIMEOUT_SECONDS,
         )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def status(self) -> dict[str, object]:

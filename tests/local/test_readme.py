@@ -37,8 +37,9 @@ def test_the_commands_left_to_others_are_in_the_docs() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    """A copy of the project with a stack of its own, which the commands bring up and down."""
+    """A copy of the project in git; the commands bring a stack of its own up and down."""
     made = Project(tmp_path / "project")
+    made.commit()
     yield made
     made.run("down")
 

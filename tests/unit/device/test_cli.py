@@ -161,3 +161,18 @@ def test_ctrl_c_at_a_question_is_an_interruption() -> None:
         process.kill()
         assert process.returncode == ExitStatus.INTERRUPTED
         assert b"interrupted" in process.stderr.read()
+
+
+def test_a_command_that_only_reads_can_see_that_its_reader_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", cli._unbreakable(stream))
+        print("a line")
+        assert not cli.reader_is_gone()
+        os.close(reading)
+        print("another line")
+        assert cli.reader_is_gone()
+        monkeypatch.undo()
+    assert not cli.reader_is_gone()
