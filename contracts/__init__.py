@@ -18,6 +18,7 @@ from contracts.schema import (
     Scalar,
     Schema,
     integer_range,
+    time_field,
     timestamp_range,
 )
 from contracts.tables import PARTITION_COLUMNS, REJECTED_FIELDS, ROW_FIELDS
@@ -42,5 +43,6 @@ __all__ = [
     "load",
     "load_all",
     "parse",
+    "time_field",
     "timestamp_range",
 ]

@@ -96,6 +96,23 @@ class Contract:
         return self.schema.fields
 
 
+def time_field(contract: Contract) -> Field | None:
+    """The field with a reading's own time: the first time that every reading has.
+
+    None if there is none; the time of arrival stands for it then.
+    """
+    return next(
+        (
+            field
+            for field in contract.fields
+            if field.required
+            and not field.schema.nullable
+            and (field.schema.timestamp is not None or field.schema.date_time)
+        ),
+        None,
+    )
+
+
 def integer_range(schema: Schema) -> tuple[int, int]:
     """The least and the greatest integer that ``schema``, of kind integer, allows.
 

@@ -91,11 +91,12 @@ STEPS = (
         (
             *(BIN / "uv", "pip", "install", "--quiet", "--python", BIN / "python", "--offline"),
             *("--no-deps", "--no-build-isolation", "--editable", "lambda/parser"),
-            *("--editable", "lambda/provisioning_hook"),
+            *("--editable", "lambda/rebuild", "--editable", "lambda/provisioning_hook"),
         ),
         (
             "requirements-dev.txt",
             "lambda/parser/pyproject.toml",
+            "lambda/rebuild/pyproject.toml",
             "lambda/provisioning_hook/pyproject.toml",
         ),
         "Run `make clean setup`.",
@@ -109,7 +110,7 @@ STEPS = (
     Step(
         "Lambda packages",
         (BIN / "python", "-m", "stacks.parser_asset"),
-        ("lambda/parser/requirements.txt", "stacks/parser_asset.py"),
+        ("lambda/parser/requirements.txt", "lambda/rebuild/requirements.txt", "stacks/parser_asset.py"),
         _NETWORK,
     ),
 )
