@@ -45,6 +45,21 @@ class Limits:
     max_object_bytes: int = 2048 * _MIB
     max_rejected_bytes: int = 128 * _MIB
 
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the variables that are set; the other limits have their defaults.
+
+        Raises:
+            SettingsError: One of them is wrong.
+        """
+        return cls(
+            **{
+                field.name: positive(name, environment[name])
+                for field in fields(cls)
+                if (name := field.name.upper()) in environment
+            }
+        )
+
 
 class SettingsError(ValueError):
     """An environment variable is missing or wrong; the message names it and what is allowed."""
@@ -72,23 +87,22 @@ class Settings:
             SettingsError: One of them is missing or wrong.
         """
         try:
-            contract = contracts.load(_required(environment, "CHANNEL"))
+            contract = contracts.load(required(environment, "CHANNEL"))
         except contracts.ContractError as error:
             raise SettingsError(f"CHANNEL: {error}") from error
         return cls(
             contract=contract,
-            parsed_bucket=_required(environment, "PARSED_BUCKET"),
-            limits=Limits(
-                **{
-                    field.name: _positive(name, environment[name])
-                    for field in fields(Limits)
-                    if (name := field.name.upper()) in environment
-                }
-            ),
+            parsed_bucket=required(environment, "PARSED_BUCKET"),
+            limits=Limits.from_environment(environment),
         )
 
 
-def _required(environment: Mapping[str, str], name: str) -> str:
+def required(environment: Mapping[str, str], name: str) -> str:
+    """The value of a variable.
+
+    Raises:
+        SettingsError: It is not set, or empty.
+    """
     value = environment.get(name, "")
     if not value:
         raise SettingsError(
@@ -97,7 +111,12 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _positive(name: str, text: str) -> int:
+def positive(name: str, text: str) -> int:
+    """The positive integer that is the value of the variable ``name``.
+
+    Raises:
+        SettingsError: It is none.
+    """
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise SettingsError(f"{name}: expected a positive integer, got {text!r}")
     return int(text)

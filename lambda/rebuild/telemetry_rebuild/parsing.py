@@ -8,9 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from telemetry_parser.batch import Parser
-from telemetry_parser.envelope import Readable
-from telemetry_parser.limits import ObjectError
+from telemetry_parser.parser import Parser
+from telemetry_parser.raw import ObjectError, Readable
 from telemetry_rebuild.manifest import Input, RawObject, Skipped
 
 # Streams the content of a raw object.

@@ -14,9 +14,9 @@ from typing import Protocol
 import msgspec
 
 from contracts import Contract
-from telemetry_parser.batch import Parser
-from telemetry_parser.envelope import Readable
-from telemetry_parser.limits import Limits
+from telemetry_parser.parser import Parser
+from telemetry_parser.raw import Readable
+from telemetry_parser.settings import Limits
 from telemetry_rebuild import manifest as manifests
 from telemetry_rebuild.files import DailyFiles, rows_per_group
 from telemetry_rebuild.hours import Hour

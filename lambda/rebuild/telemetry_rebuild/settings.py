@@ -14,9 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from telemetry_parser.limits import Limits
-from telemetry_parser.settings import _positive as positive
-from telemetry_parser.settings import _required as required
+from telemetry_parser.settings import Limits, positive, required
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,5 +45,5 @@ class Settings:
                 "SORT_MEMORY_MEBIBYTES", environment.get("SORT_MEMORY_MEBIBYTES", "512")
             ),
             sort_threads=positive("SORT_THREADS", environment.get("SORT_THREADS", "1")),
-            limits=Limits(),
+            limits=Limits.from_environment(environment),
         )

@@ -16,7 +16,7 @@ from arro3.core import Array, DataType, RecordBatch, RecordBatchReader, Table
 from arro3.core import Field as ArrowField
 
 from contracts import Contract, time_field
-from telemetry_parser.columns import arrow_schema
+from telemetry_parser.parquet import arrow_schema
 from telemetry_rebuild.hours import DAY_MS, Hour
 from telemetry_rebuild.parsing import ParsedHour
 from telemetry_rebuild.plan import Group, Part, divided, most_rows, parts
@@ -75,7 +75,7 @@ class Sorter:
         field = time_field(contract)
         self._time = None if field is None else field.column
         values = [field.column for field in contract.fields if field.column != self._time]
-        self._values = [self._sql[name] for name in (*values, "customer") if name in self._sql]
+        self._values = [self._sql[name] for name in (*values, "customer")]
         self._repetitions = Repetitions(self._values)
         self._connection = _connect(resources)
         self._keys = Array([key for key, _ in parsed.files], type=DataType.utf8())

@@ -79,10 +79,6 @@ class Lake:
             day = date.fromisoformat(output.key.split("day=")[1][:10])
             rows = pq.read_table(io.BytesIO(self.outputs()[output.key])).to_pylist()
             assert len(rows) == output.rows > 0
-            for r in rows:  # TEMPORARY
-                for n in ("topic", "client_id", "certificate_id", "trace_id", "reading_id"):
-                    r.pop(n, None)
-                r.setdefault("customer", None)
             found.setdefault(day, []).extend(rows)
         return found
 
