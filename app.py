@@ -38,8 +38,8 @@ def _build(app: App) -> None:
         "Pipeline",
         config=config,
         contracts=channels,
-        parser_code=lambda_.Code.from_asset(str(parser_asset.build(target))),
-        hook_code=lambda_.Code.from_asset(str(parser_asset.build_hook())),
+        parser_code=lambda_.Code.from_asset(str(parser_asset.build(parser_asset.PARSER, target))),
+        hook_code=lambda_.Code.from_asset(str(parser_asset.build(parser_asset.HOOK, target))),
     )
     warn_of_incompatible_contracts(stack, channels)
 

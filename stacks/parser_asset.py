@@ -1,8 +1,8 @@
 """The functions' assets: a zip file each for Lambda, built without Docker.
 
-Packages come from the hash-locked ``lambda/parser/requirements.txt`` as wheels of the target's
-platform; nothing is compiled here. Both layers are kept under ``.build`` by the hash of what
-they are made of, so an unchanged parser is never built again and needs no network.
+Packages come from the hash-locked ``requirements.txt`` beside each function as wheels of the
+target's platform; nothing is compiled here. Both layers are kept under ``.build`` by the hash of
+what they are made of, so an unchanged function is never built again and needs no network.
 """
 
 import hashlib
@@ -11,16 +11,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import uv
 
 _ROOT = Path(__file__).resolve().parent.parent
-_LOCK = _ROOT / "lambda" / "parser" / "requirements.txt"
-_SOURCES = (_ROOT / "lambda" / "parser" / "telemetry_parser", _ROOT / "contracts")
-_HOOK = _ROOT / "lambda" / "provisioning_hook" / "provisioning_hook"
 _CACHE = _ROOT / ".build" / "parser"
 
 # What no function call reads. The installer writes RECORD with hashes of scripts that name the
@@ -32,7 +29,7 @@ _UNUSED = {
 
 
 class AssetError(RuntimeError):
-    """The parser's packages could not be installed for the target."""
+    """The packages of a function could not be installed for the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +46,33 @@ class Target:
     platform: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What is in a function's asset.
+
+    Attributes:
+        sources: Folders of our own packages, from the project's folder.
+        lock: The locked requirements; None if it needs no packages. Lambda's runtime has boto3.
+    """
+
+    sources: tuple[str, ...]
+    lock: str | None = None
+
+
+_PARSER_SOURCES = ("lambda/parser/telemetry_parser", "contracts")
+PARSER = Function(_PARSER_SOURCES, "lambda/parser/requirements.txt")
+REBUILD = Function(
+    ("lambda/rebuild/telemetry_rebuild", *_PARSER_SOURCES), "lambda/rebuild/requirements.txt"
+)
+HOOK = Function(("lambda/provisioning_hook/provisioning_hook",))
+
 # Amazon Linux 2023, which Lambda's Python 3.12 and newer run on, has glibc 2.34.
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 LAMBDA = Target("3.14", "aarch64-manylinux_2_34")
 HOST = Target(f"{sys.version_info.major}.{sys.version_info.minor}", None)
 
 
-def build(target: Target) -> Path:
+def build(function: Function, target: Target) -> Path:
     """Return the zip file to hand to Lambda, built if it is not there yet.
 
     The same sources and packages give the same bytes, in any folder and with any Python. So the
@@ -64,18 +81,8 @@ def build(target: Target) -> Path:
     Raises:
         AssetError: The packages cannot be had; the message says what the installer said.
     """
-    return _zipped(_SOURCES, _packages(target))
-
-
-def build_hook() -> Path:
-    """Return the zip file of the provisioning hook, which needs no packages.
-
-    Lambda's runtime brings boto3.
-    """
-    return _zipped((_HOOK,), None)
-
-
-def _zipped(sources: Iterable[Path], packages: Path | None) -> Path:
+    packages = None if function.lock is None else _packages(function.lock, target)
+    sources = [_ROOT / source for source in function.sources]
     digest = hashlib.sha256(packages.name.encode() if packages else b"")
     for name, path in _shipped(*sources):
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())
@@ -103,13 +110,14 @@ def unzipped_bytes(asset: Path) -> int:
         return sum(info.file_size for info in archive.infolist())
 
 
-def _packages(target: Target) -> Path:
-    digest = hashlib.sha256(repr(target).encode() + _LOCK.read_bytes()).hexdigest()[:16]
+def _packages(lock: str, target: Target) -> Path:
+    path = _ROOT / lock
+    digest = hashlib.sha256(repr(target).encode() + path.read_bytes()).hexdigest()[:16]
 
     def fill(folder: Path) -> None:
         command = [
             *(uv.find_uv_bin(), "pip", "install", "--quiet", "--target", str(folder)),
-            *("--require-hashes", "--only-binary", ":all:", "--requirements", str(_LOCK)),
+            *("--require-hashes", "--only-binary", ":all:", "--requirements", str(path)),
             *("--python", sys.executable, "--python-version", target.python_version),
         ]
         if target.platform is not None:
@@ -117,7 +125,7 @@ def _packages(target: Target) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise AssetError(
-                f"could not install {_LOCK.relative_to(_ROOT)} for {target}: "
+                f"could not install {lock} for {target}: "
                 f"{done.stderr.strip()}; is PyPI reachable? Then run make setup"
             )
 
@@ -155,13 +163,13 @@ def _shipped_inside(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def main() -> None:
-    """Fetch what both targets need, so that synthesis needs no network; report the size."""
-    _packages(HOST)
-    megabytes = unzipped_bytes(build(LAMBDA)) / 1e6
-    print(
-        f"the asset for {LAMBDA.platform}, Python {LAMBDA.python_version}: "
-        f"{megabytes:.1f} MB unzipped"
+    """Fetch what both targets need, so that synthesis needs no network; report the sizes."""
+    for function in (PARSER, REBUILD):
+        build(function, HOST)
+    sizes = " and ".join(
+        f"{unzipped_bytes(build(function, LAMBDA)) / 1e6:.1f}" for function in (PARSER, REBUILD)
     )
+    print(f"the assets for {LAMBDA.platform}, Python {LAMBDA.python_version}: {sizes} MB unzipped")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,11 @@ STEPS = (
     Step(
         "Lambda packages",
         (BIN / "python", "-m", "stacks.parser_asset"),
-        ("lambda/parser/requirements.txt", "lambda/rebuild/requirements.txt", "stacks/parser_asset.py"),
+        (
+            "lambda/parser/requirements.txt",
+            "lambda/rebuild/requirements.txt",
+            "stacks/parser_asset.py",
+        ),
         _NETWORK,
     ),
 )

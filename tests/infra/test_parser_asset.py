@@ -1,4 +1,4 @@
-"""The parser's asset: what is in it, for which machine, and that it is built once."""
+"""The functions' assets: what is in them, for which machine, and that they are built once."""
 
 import json
 import os
@@ -12,13 +12,20 @@ import pytest
 
 from stacks import parser_asset
 from stacks.parser_asset import (
+    HOOK,
     HOST,
     LAMBDA,
+    PARSER,
+    REBUILD,
     AssetError,
+    Function,
     Target,
     build,
-    build_hook,
     unzipped_bytes,
+)
+
+WITH_PACKAGES = pytest.mark.parametrize(
+    "function", [pytest.param(PARSER, id="parser"), pytest.param(REBUILD, id="rebuild")]
 )
 
 
@@ -28,28 +35,33 @@ def names_in(asset: Path) -> set[str]:
         return set(archive.namelist())
 
 
-def test_holds_the_parser_the_contracts_and_their_packages() -> None:
-    found = names_in(build(LAMBDA))
+@WITH_PACKAGES
+def test_holds_the_parser_the_contracts_and_their_packages(function: Function) -> None:
+    found = names_in(build(function, LAMBDA))
     assert {"telemetry_parser/handler.py", "contracts/telemetry.json"} <= found
     packages = {name.partition("/")[0] for name in found}
     assert {"msgspec", "arro3", "aws_lambda_powertools"} <= packages
     assert "boto3" not in packages  # the Lambda runtime has it
+    rebuilds = {"telemetry_rebuild", "duckdb"}
+    assert packages & rebuilds == (rebuilds if function is REBUILD else set())
 
 
-def test_holds_no_notes_of_the_installer_about_the_builder() -> None:
-    notes = {name for name in names_in(build(LAMBDA)) if name.endswith(("/RECORD", "/INSTALLER"))}
-    assert notes == set()
+@WITH_PACKAGES
+def test_holds_no_notes_of_the_installer_about_the_builder(function: Function) -> None:
+    found = names_in(build(function, LAMBDA))
+    assert {name for name in found if name.endswith(("/RECORD", "/INSTALLER"))} == set()
 
 
 def test_the_hooks_asset_holds_its_package_alone() -> None:
-    assert names_in(build_hook()) == {
+    assert names_in(build(HOOK, LAMBDA)) == {
         "provisioning_hook/__init__.py",
         "provisioning_hook/handler.py",
     }
 
 
-def test_native_code_is_for_lambdas_machine() -> None:
-    with zipfile.ZipFile(build(LAMBDA)) as archive:
+@WITH_PACKAGES
+def test_native_code_is_for_lambdas_machine(function: Function) -> None:
+    with zipfile.ZipFile(build(function, LAMBDA)) as archive:
         libraries = [name for name in archive.namelist() if ".so" in name]
         assert libraries
         for library in libraries:
@@ -59,18 +71,20 @@ def test_native_code_is_for_lambdas_machine() -> None:
 
 
 def test_everyone_may_read_it_whatever_the_builders_umask() -> None:
-    with zipfile.ZipFile(build(LAMBDA)) as archive:
+    with zipfile.ZipFile(build(PARSER, LAMBDA)) as archive:
         assert {info.external_attr >> 16 & 0o777 for info in archive.infolist()} == {0o644}
 
 
-def test_the_host_can_import_its_own_asset(tmp_path: Path) -> None:
-    with zipfile.ZipFile(build(HOST)) as archive:
+@WITH_PACKAGES
+def test_the_host_can_import_its_own_asset(function: Function, tmp_path: Path) -> None:
+    with zipfile.ZipFile(build(function, HOST)) as archive:
         archive.extractall(tmp_path)
+    module = "telemetry_rebuild.sorting" if function is REBUILD else "telemetry_parser.parser"
     done = subprocess.run(
         [
             *(sys.executable, "-S", "-c"),
             "import sys; sys.path.insert(0, sys.argv[1])\n"
-            "import json, contracts, msgspec, arro3.io\n"
+            f"import json, contracts, msgspec, arro3.io, {module}\n"
             "print(json.dumps([contracts.__file__, msgspec.__file__]))",
             str(tmp_path),
         ],
@@ -83,9 +97,9 @@ def test_the_host_can_import_its_own_asset(tmp_path: Path) -> None:
 
 
 def test_is_not_built_again_while_nothing_changes() -> None:
-    first = build(LAMBDA)
+    first = build(PARSER, LAMBDA)
     before = first.stat()
-    assert build(LAMBDA) == first
+    assert build(PARSER, LAMBDA) == first
     assert first.stat().st_ino == before.st_ino
     assert first.stat().st_mtime_ns == before.st_mtime_ns
 
@@ -96,21 +110,16 @@ def test_every_builder_makes_the_same_bytes(
     built = []
     for folder, umask in (("first", 0o022), ("another/and longer", 0o077)):
         root = tmp_path / folder
-        for source in ("contracts", "lambda/parser", "lambda/provisioning_hook"):
+        for source in ("contracts", "lambda"):
             shutil.copytree(parser_asset._ROOT / source, root / source)
         (root / "contracts" / "__pycache__").mkdir(exist_ok=True)
         (root / "contracts" / "__pycache__" / f"{umask}.pyc").write_bytes(b"compiled here")
         with monkeypatch.context() as patch:
             patch.setattr(parser_asset, "_ROOT", root)
-            patch.setattr(parser_asset, "_LOCK", root / "lambda" / "parser" / "requirements.txt")
             patch.setattr(parser_asset, "_CACHE", root / "cache")
-            sources = (root / "lambda" / "parser" / "telemetry_parser", root / "contracts")
-            patch.setattr(parser_asset, "_SOURCES", sources)
-            hook = root / "lambda" / "provisioning_hook" / "provisioning_hook"
-            patch.setattr(parser_asset, "_HOOK", hook)
             before = os.umask(umask)
             try:
-                built.append((build(LAMBDA), build_hook()))
+                built.append([build(function, LAMBDA) for function in (PARSER, REBUILD, HOOK)])
             finally:
                 os.umask(before)
     for first, second in zip(*built, strict=True):
@@ -123,27 +132,36 @@ def test_every_builder_makes_the_same_bytes(
 def test_a_change_of_a_source_gives_another_asset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sources = tmp_path / "contracts"
-    sources.mkdir()
-    (sources / "telemetry.json").write_text("{}")
-    monkeypatch.setattr(parser_asset, "_SOURCES", (sources,))
-    first = build(HOST)
-    (sources / "telemetry.json").write_text("[]")
-    second = build(HOST)
-    assert second != first
-    for made in (first, second):
-        made.unlink()
+    function = Function(("contracts",))
+    (tmp_path / "contracts").mkdir()
+    (tmp_path / "contracts" / "telemetry.json").write_text("{}")
+    monkeypatch.setattr(parser_asset, "_ROOT", tmp_path)
+    monkeypatch.setattr(parser_asset, "_CACHE", tmp_path / "cache")
+    first = build(function, HOST)
+    (tmp_path / "contracts" / "telemetry.json").write_text("[]")
+    assert build(function, HOST) != first
 
 
-def test_is_far_smaller_than_lambda_allows() -> None:
-    assert unzipped_bytes(build(LAMBDA)) <= 60e6
+def test_the_rebuilds_packages_are_the_ones_that_the_tests_run_with() -> None:
+    def versions(lock: str) -> set[str]:
+        lines = (parser_asset._ROOT / lock).read_text().splitlines()
+        return {line.split()[0] for line in lines if "==" in line}
+
+    assert REBUILD.lock is not None
+    assert versions(REBUILD.lock) <= versions("requirements-dev.txt")
+
+
+@pytest.mark.parametrize(("function", "megabytes"), [(PARSER, 60), (REBUILD, 130)])
+def test_is_far_smaller_than_lambda_allows(function: Function, megabytes: float) -> None:
+    assert unzipped_bytes(build(function, LAMBDA)) <= megabytes * 1e6
 
 
 def test_an_interrupted_build_leaves_nothing_that_looks_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parser_asset, "_CACHE", tmp_path)
-    packages = parser_asset._packages(HOST)
+    assert PARSER.lock is not None
+    packages = parser_asset._packages(PARSER.lock, HOST)
 
     class Interrupted(Exception):  # noqa: N818
         pass
@@ -154,7 +172,7 @@ def test_an_interrupted_build_leaves_nothing_that_looks_complete(
     with monkeypatch.context() as patch:
         patch.setattr(zipfile.ZipFile, "writestr", interrupt)
         with pytest.raises(Interrupted):
-            build(HOST)
+            build(PARSER, HOST)
     assert list((tmp_path / "assets").iterdir()) == []
     shutil.rmtree(packages)
 
@@ -166,5 +184,5 @@ def test_packages_that_cannot_be_had_end_synthesis_with_what_to_do(
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     with pytest.raises(AssetError, match="run make setup"):
-        build(Target("3.14", "aarch64-manylinux_2_34"))
+        build(PARSER, Target("3.14", "aarch64-manylinux_2_34"))
     assert not list(tmp_path.glob("packages/*"))
