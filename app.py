@@ -21,7 +21,7 @@ def main() -> None:
         ConfigError: The environment or its block in cdk.json is wrong.
         ContractError: A contract is outside the subset.
         DevicePolicyError: There are more channels than the device policy can name.
-        AssetError: The parser's packages cannot be installed.
+        AssetError: A function's packages cannot be installed.
     """
     synthesize(_build)
 
@@ -39,6 +39,7 @@ def _build(app: App) -> None:
         config=config,
         contracts=channels,
         parser_code=lambda_.Code.from_asset(str(parser_asset.build(parser_asset.PARSER, target))),
+        rebuild_code=lambda_.Code.from_asset(str(parser_asset.build(parser_asset.REBUILD, target))),
         hook_code=lambda_.Code.from_asset(str(parser_asset.build(parser_asset.HOOK, target))),
     )
     warn_of_incompatible_contracts(stack, channels)

@@ -69,6 +69,8 @@ def _tag_error(message: str) -> PydanticCustomError:
 
 
 _Days = Annotated[int, Field(ge=1, le=36500)]
+# History is rebuilt for two days, from raw; until it is there, the live table has to serve them.
+_HistoryDays = Annotated[int, Field(ge=3, le=36500)]
 
 
 class ConfigError(ValueError):
@@ -85,11 +87,16 @@ class EnvironmentConfig(BaseModel):
         buffering_interval_seconds: How long Firehose holds a batch open.
         buffering_size_mebibytes: Size at which Firehose closes a batch earlier.
         raw_retention_days: Objects in the raw bucket expire after this; then no replay is possible.
-        parsed_retention_days: Parsed rows and rejected lines expire after this.
+        parsed_retention_days: Rows of the live table, and rejected lines, expire after this.
+        daily_retention_days: Rows of the daily table expire after this.
         removal_policy: What deleting the stack does to the data; stage and prod retain it.
         parser_memory_mebibytes: The parser's memory; its share of a CPU grows with it.
         parser_timeout_seconds: The parser's time for one object.
         parser_maximum_concurrency: Objects of one channel that are parsed at the same time.
+        rebuild_memory_mebibytes: The memory of the function that rebuilds an hour of history.
+        rebuild_maximum_concurrency: Hours that are rebuilt at the same time.
+        rebuild_tolerated_failure_percentage: When more hours than this have failed, the rest of
+            them is not tried.
         alarm_email: Receives alarms after confirming the subscription. None for no mails.
         tags: On every resource, beside ``environment``.
 
@@ -111,12 +118,16 @@ class EnvironmentConfig(BaseModel):
     ) = None
     buffering_interval_seconds: Annotated[int, Field(ge=0, le=900)] = 60
     buffering_size_mebibytes: Annotated[int, Field(ge=1, le=128)] = 64
-    raw_retention_days: _Days = 365
-    parsed_retention_days: _Days = 1095
+    raw_retention_days: _HistoryDays = 365
+    parsed_retention_days: _HistoryDays = 35
+    daily_retention_days: _Days = 1095
     removal_policy: Literal["retain", "destroy"] = "retain"
     parser_memory_mebibytes: Annotated[int, Field(ge=512, le=10240)] = 1769
     parser_timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 300
     parser_maximum_concurrency: Annotated[int, Field(ge=2, le=1000)] = 10
+    rebuild_memory_mebibytes: Annotated[int, Field(ge=1024, le=10240)] = 1769
+    rebuild_maximum_concurrency: Annotated[int, Field(ge=1, le=1000)] = 10
+    rebuild_tolerated_failure_percentage: Annotated[int, Field(ge=0, le=100)] = 50
     alarm_email: Annotated[str, _text(_EMAIL, "an e-mail address in ASCII")] | None = None
     tags: Annotated[dict[str, str], BeforeValidator(_check_tags)] = {}
 

@@ -12,9 +12,11 @@ from stacks.constructs.catalog import Catalog
 from stacks.constructs.device_access import DeviceAccess
 from stacks.constructs.firehose_batcher import FirehoseBatcher
 from stacks.constructs.fleet_provisioning import FleetProvisioning
+from stacks.constructs.history import History
 from stacks.constructs.iot_ingest import IoTIngest
 from stacks.constructs.monitoring import Monitoring
 from stacks.constructs.parser_function import ParserFunction
+from stacks.constructs.rebuild_function import RebuildFunction
 from stacks.constructs.storage import Storage
 
 # A query without WHERE costs at most half a dollar, at Athena's 5 USD per TB.
@@ -28,6 +30,7 @@ class PipelineStack(Stack):
         config: The environment.
         contracts: Each gets a pipeline.
         parser_code: The parser's asset.
+        rebuild_code: The asset of the function that rebuilds history.
         hook_code: The pre-provisioning hook's asset.
     """
 
@@ -39,6 +42,7 @@ class PipelineStack(Stack):
         config: EnvironmentConfig,
         contracts: Iterable[Contract],
         parser_code: lambda_.Code,
+        rebuild_code: lambda_.Code,
         hook_code: lambda_.Code,
     ) -> None:
         super().__init__(
@@ -50,6 +54,7 @@ class PipelineStack(Stack):
             termination_protection=config.removal_policy == "retain" and config.name != "local",
         )
         contracts = tuple(contracts)
+        channels = [contract.channel for contract in contracts]
         buffering_interval = Duration.seconds(config.buffering_interval_seconds)
         removal_policy = {
             # A first deployment that fails leaves nothing behind.
@@ -57,11 +62,13 @@ class PipelineStack(Stack):
             "destroy": RemovalPolicy.DESTROY,
         }[config.removal_policy]
 
+        daily_retention = Duration.days(config.daily_retention_days)
         storage = Storage(
             self,
             "Storage",
             raw_retention=Duration.days(config.raw_retention_days),
             parsed_retention=Duration.days(config.parsed_retention_days),
+            daily_retention=daily_retention,
             removal_policy=removal_policy,
         )
         catalog = Catalog(
@@ -71,6 +78,7 @@ class PipelineStack(Stack):
             workgroup_name=names.workgroup_name(config.name),
             bucket=storage.parsed,
             retention=Duration.days(config.parsed_retention_days),
+            daily_retention=daily_retention,
             scan_limit=_SCAN_LIMIT,
             removal_policy=removal_policy,
         )
@@ -79,7 +87,7 @@ class PipelineStack(Stack):
             self,
             "DeviceAccess",
             environment=config.name,
-            channels=[contract.channel for contract in contracts],
+            channels=channels,
         )
         provisioning = FleetProvisioning(
             self,
@@ -91,6 +99,27 @@ class PipelineStack(Stack):
         )
         provisioning.node.add_dependency(access)
         monitoring.watch_provisioning(provisioning.template_name)
+        rebuild = RebuildFunction(
+            self,
+            "RebuildFunction",
+            code=rebuild_code,
+            channels=channels,
+            raw_bucket=storage.raw,
+            parsed_bucket=storage.parsed,
+            daily_retention=daily_retention,
+            memory=Size.mebibytes(config.rebuild_memory_mebibytes),
+        )
+        history = History(
+            self,
+            "History",
+            function=rebuild.function,
+            channels=channels,
+            failures=rebuild.metric("HoursFailed"),
+            maximum_concurrency=config.rebuild_maximum_concurrency,
+            tolerated_failure_percentage=config.rebuild_tolerated_failure_percentage,
+        )
+        monitoring.watch_history(history.state_machine, rebuild.metric)
+        CfnOutput(self, "HistoryStateMachine", value=history.state_machine.state_machine_arn)
         CfnOutput(self, "RawBucket", value=storage.raw.bucket_name)
         CfnOutput(self, "ParsedBucket", value=storage.parsed.bucket_name)
 

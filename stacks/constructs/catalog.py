@@ -1,6 +1,8 @@
 """Catalog: the tables that Athena reads, made from the contracts."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from aws_cdk import Aws, Duration, RemovalPolicy, Size
 from aws_cdk import aws_athena as athena
@@ -21,16 +23,17 @@ _MAX_DESCRIPTION_BYTES = 2048
 
 
 class Catalog(Construct):
-    """A Glue database with two tables for each contract, and the workgroup to query them.
+    """A Glue database with three tables for each contract, and the workgroup to query them.
 
-    Partitions are projected from the keys: a new hour is there as soon as its first object,
-    and there is no crawler.
+    Partitions are projected from the keys: a new hour or day is there as soon as its first
+    object, and there is no crawler.
 
     Args:
         database_name: Lower-case letters, digits and ``_``.
         workgroup_name: Athena workgroup.
-        bucket: Holds ``parsed/`` and ``rejected/``.
+        bucket: Holds ``parsed/``, ``rejected/`` and ``daily/``.
         retention: How far back partitions are projected: the life of the objects.
+        daily_retention: The same for ``daily/``.
         scan_limit: A query that would read more is cancelled.
         removal_policy: What becomes of query results with the stack.
 
@@ -47,12 +50,14 @@ class Catalog(Construct):
         workgroup_name: str,
         bucket: s3.IBucket,
         retention: Duration,
+        daily_retention: Duration,
         scan_limit: Size,
         removal_policy: RemovalPolicy,
     ) -> None:
         super().__init__(scope, construct_id)
         self._bucket = bucket
         self._retention = retention
+        self._daily_retention = daily_retention
         self._database = glue.CfnDatabase(
             self,
             "Database",
@@ -65,7 +70,7 @@ class Catalog(Construct):
         self.results = private_bucket(
             self,
             "Results",
-            retention=Duration.days(7),
+            retention={"": Duration.days(7)},
             noncurrent_retention=Duration.days(1),
             removal_policy=removal_policy,
             why_no_access_log="Holds query results only, for a week at most.",
@@ -90,23 +95,40 @@ class Catalog(Construct):
         )
 
     def add_tables(self, contract: Contract) -> None:
-        """Add ``{channel}``, the parsed rows, and ``{channel}_rejected``, what did not fit."""
+        """Add the tables of a channel.
+
+        ``{channel}`` has the rows as they arrive, ``{channel}_daily`` the rebuilt days, and
+        ``{channel}_rejected`` what did not fit.
+        """
+        rows: dict[str, Any] = {
+            "fields": (*contract.fields, *ROW_FIELDS),
+            "classification": "parquet",
+            "input_format": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
+            "output_format": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
+            "serde": "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe",
+        }
         self._table(
             "Rows",
             name=contract.channel,
             description=contract.schema.description,
             prefix=f"parsed/{contract.channel}/",
-            fields=(*contract.fields, *ROW_FIELDS),
-            classification="parquet",
-            input_format="org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
-            output_format="org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
-            serde="org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe",
+            partitions=self._by_arrival(),
+            **rows,
+        )
+        self._table(
+            "Daily",
+            name=f"{contract.channel}_daily",
+            description=f"Rows of {contract.channel} by the day of their own time, rebuilt nightly",
+            prefix=f"daily/{contract.channel}/",
+            partitions=self._by_own_day(),
+            **rows,
         )
         self._table(
             "Rejected",
             name=f"{contract.channel}_rejected",
             description=f"What did not fit the contract of {contract.channel}, and why.",
             prefix=f"rejected/{contract.channel}/",
+            partitions=self._by_arrival(),
             fields=REJECTED_FIELDS,
             classification="json",
             input_format="org.apache.hadoop.mapred.TextInputFormat",
@@ -121,6 +143,7 @@ class Catalog(Construct):
         name: str,
         description: str | None,
         prefix: str,
+        partitions: "_Partitions",
         fields: Iterable[Field],
         classification: str,
         input_format: str,
@@ -140,16 +163,11 @@ class Catalog(Construct):
                 table_type="EXTERNAL_TABLE",
                 parameters={
                     "classification": classification,
-                    **self._projection(location),
+                    "projection.enabled": "true",
+                    **partitions.projection,
+                    "storage.location.template": location + partitions.template,
                 },
-                partition_keys=[
-                    glue.CfnTable.ColumnProperty(
-                        name="dt", type="string", comment="UTC day of arrival, yyyy-MM-dd"
-                    ),
-                    glue.CfnTable.ColumnProperty(
-                        name="hour", type="int", comment="UTC hour of arrival, 0 to 23"
-                    ),
-                ],
+                partition_keys=partitions.keys,
                 storage_descriptor=glue.CfnTable.StorageDescriptorProperty(
                     location=location,
                     input_format=input_format,
@@ -168,20 +186,60 @@ class Catalog(Construct):
         )
         table.node.add_dependency(self._database)
 
-    def _projection(self, location: str) -> Mapping[str, str]:
-        # https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
-        return {
-            "projection.enabled": "true",
-            "projection.dt.type": "date",
-            "projection.dt.format": "yyyy-MM-dd",
-            "projection.dt.range": f"NOW-{self._retention.to_days():.0f}DAYS,NOW",
-            "projection.dt.interval": "1",
-            "projection.dt.interval.unit": "DAYS",
-            "projection.hour.type": "integer",
-            "projection.hour.range": "0,23",
-            "projection.hour.digits": "2",
-            "storage.location.template": f"{location}dt=${{dt}}/hour=${{hour}}/",
-        }
+    def _by_arrival(self) -> "_Partitions":
+        days = f"NOW-{self._retention.to_days():.0f}DAYS,NOW"
+        return _Partitions(
+            keys=[
+                _key("dt", "string", "UTC day of arrival, yyyy-MM-dd"),
+                _key("hour", "int", "UTC hour of arrival, 0 to 23"),
+            ],
+            projection={
+                **_projected_days("dt", days),
+                "projection.hour.type": "integer",
+                "projection.hour.range": "0,23",
+                "projection.hour.digits": "2",
+            },
+            template="dt=${dt}/hour=${hour}/",
+        )
+
+    def _by_own_day(self) -> "_Partitions":
+        # A reading's own time is at most a day ahead of its arrival.
+        days = f"NOW-{self._daily_retention.to_days():.0f}DAYS,NOW+1DAYS"
+        return _Partitions(
+            keys=[_key("day", "string", "UTC day of the reading's own time, yyyy-MM-dd")],
+            projection=_projected_days("day", days),
+            template="day=${day}/",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Partitions:
+    """How a table is divided.
+
+    Attributes:
+        keys: The partition columns.
+        projection: Their values, as the table's parameters.
+        template: Where they are in an object's key.
+    """
+
+    keys: list[glue.CfnTable.ColumnProperty]
+    projection: Mapping[str, str]
+    template: str
+
+
+def _key(name: str, type_: str, comment: str) -> glue.CfnTable.ColumnProperty:
+    return glue.CfnTable.ColumnProperty(name=name, type=type_, comment=comment)
+
+
+def _projected_days(column: str, days: str) -> dict[str, str]:
+    # https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
+    return {
+        f"projection.{column}.type": "date",
+        f"projection.{column}.format": "yyyy-MM-dd",
+        f"projection.{column}.range": days,
+        f"projection.{column}.interval": "1",
+        f"projection.{column}.interval.unit": "DAYS",
+    }
 
 
 def _column_type(table: str, field: Field) -> str:

@@ -11,6 +11,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 # How late a batch or an event may be before somebody is told.
@@ -22,19 +23,21 @@ _REJECTED_PERCENT = 5
 
 @dataclass(frozen=True, slots=True)
 class _Alarm:
-    """An alarm that is raised while ``metric`` exceeds ``threshold``.
+    """An alarm that is raised while ``metric`` exceeds ``threshold``; or falls below it.
 
     Attributes:
         construct_id: Unique within its channel.
         metric: Its name, its statistic and its dimensions.
         threshold: In the metric's unit.
         meaning: What happened, what is at risk, and where to look.
+        below: Raised while the metric is below the threshold, or missing.
     """
 
     construct_id: str
     metric: cloudwatch.IMetric
     threshold: float
     meaning: str
+    below: bool = False
 
 
 class Monitoring(Construct):
@@ -210,6 +213,57 @@ class Monitoring(Construct):
             ),
         )
 
+    def watch_history(
+        self, state_machine: sfn.StateMachine, rebuild_metric: Callable[[str], cloudwatch.Metric]
+    ) -> None:
+        """Add the alarms of the state machine that rebuilds hours, and of its function.
+
+        Args:
+            state_machine: Started every night.
+            rebuild_metric: Returns a metric of the rebuild, by name.
+        """
+        self._add(
+            "history",
+            (
+                _Alarm(
+                    "HoursFailed",
+                    rebuild_metric("HoursFailed"),
+                    0,
+                    "An hour was not rebuilt after several attempts, although the execution may "
+                    "have succeeded. Its daily objects are missing or old; raw objects are safe. "
+                    "The next two nights try again. The function's log has the reason.",
+                ),
+                _Alarm(
+                    "ObjectsSkipped",
+                    rebuild_metric("ObjectsSkipped"),
+                    0,
+                    "Raw objects cannot be read, so their readings are not in the daily table. "
+                    "They stay in the raw bucket. The hour's manifest and the log name them.",
+                ),
+                _Alarm(
+                    "ExecutionFailed",
+                    state_machine.metric_failed(),
+                    0,
+                    "Too many hours failed, so the rest was not rebuilt. Raw objects are safe. "
+                    "The execution in Step Functions has the reason.",
+                ),
+                _Alarm(
+                    "ExecutionTimedOut",
+                    state_machine.metric_timed_out(),
+                    0,
+                    "Hours were not rebuilt within a day. Raise rebuild_maximum_concurrency.",
+                ),
+                _Alarm(
+                    "NotRebuilt",
+                    state_machine.metric_succeeded(period=Duration.days(1), statistic="Sum"),
+                    1,
+                    "For a day, no execution has rebuilt hours. The daily table lacks them, and "
+                    "the live table forgets them in some weeks. Look at the schedule.",
+                    below=True,
+                ),
+            ),
+        )
+
     def _add(self, subject: str, alarms: Sequence[_Alarm]) -> None:
         scope = Construct(self, subject)
         for row in alarms:
@@ -219,10 +273,18 @@ class Monitoring(Construct):
                 alarm_description=f"{subject}: {row.meaning}",
                 metric=row.metric,
                 threshold=row.threshold,
-                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+                comparison_operator=(
+                    cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
+                    if row.below
+                    else cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
+                ),
                 evaluation_periods=1,
-                # Every metric here is missing while nothing arrives.
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+                # Every metric here is missing while nothing happens.
+                treat_missing_data=(
+                    cloudwatch.TreatMissingData.BREACHING
+                    if row.below
+                    else cloudwatch.TreatMissingData.NOT_BREACHING
+                ),
             )
             if self.topic is not None:
                 alarm.add_alarm_action(actions.SnsAction(self.topic))

@@ -1,5 +1,7 @@
 """Storage: the raw bucket, which is the truth, and the parsed one, which can be made again."""
 
+from collections.abc import Mapping
+
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
@@ -17,11 +19,12 @@ class Storage(Construct):
     Args:
         raw_retention: How long raw batches, and what could not be delivered, are kept.
         parsed_retention: How long parsed rows and rejected lines are kept.
+        daily_retention: How long daily objects and their manifests are kept.
         removal_policy: DESTROY also empties the buckets, with a helper function of the CDK.
 
     Attributes:
         raw: What devices sent, as they sent it: ``raw/``, ``failed/``, ``undelivered/``.
-        parsed: What was made of it: ``parsed/``, ``rejected/``.
+        parsed: What was made of it: ``parsed/``, ``rejected/``, ``daily/``, ``manifests/``.
     """
 
     def __init__(
@@ -31,11 +34,18 @@ class Storage(Construct):
         *,
         raw_retention: Duration,
         parsed_retention: Duration,
+        daily_retention: Duration,
         removal_policy: RemovalPolicy,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.raw = _bucket(self, "Raw", raw_retention, removal_policy)
-        self.parsed = _bucket(self, "Parsed", parsed_retention, removal_policy)
+        self.raw = _bucket(self, "Raw", {"": raw_retention}, removal_policy)
+        retention = {
+            "parsed/": parsed_retention,
+            "rejected/": parsed_retention,
+            "daily/": daily_retention,
+            "manifests/": daily_retention,
+        }
+        self.parsed = _bucket(self, "Parsed", retention, removal_policy)
         self._notifications: list[s3.CfnBucket.QueueConfigurationProperty] = []
 
     def notify_of_raw_objects(self, queue: sqs.Queue, *, prefix: str) -> None:
@@ -65,7 +75,10 @@ class Storage(Construct):
 
 
 def _bucket(
-    scope: Construct, construct_id: str, retention: Duration, removal_policy: RemovalPolicy
+    scope: Construct,
+    construct_id: str,
+    retention: Mapping[str, Duration],
+    removal_policy: RemovalPolicy,
 ) -> s3.Bucket:
     return private_bucket(
         scope,

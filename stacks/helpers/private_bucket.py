@@ -1,5 +1,7 @@
 """A bucket with the settings that every bucket of the pipeline shares."""
 
+from collections.abc import Mapping
+
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
@@ -11,7 +13,7 @@ def private_bucket(
     scope: Construct,
     construct_id: str,
     *,
-    retention: Duration,
+    retention: Mapping[str, Duration],
     noncurrent_retention: Duration,
     removal_policy: RemovalPolicy,
     why_no_access_log: str,
@@ -19,7 +21,7 @@ def private_bucket(
     """Make a private, versioned, encrypted bucket that accepts requests over TLS 1.2 only.
 
     Args:
-        retention: Objects expire after this.
+        retention: After how long objects expire, by the prefix of their keys; ``""`` for all.
         noncurrent_retention: Overwritten and deleted versions expire after this.
         removal_policy: DESTROY also empties the bucket, with a helper function of the CDK.
         why_no_access_log: Reason given to the checks at synthesis.
@@ -36,7 +38,10 @@ def private_bucket(
         removal_policy=removal_policy,
         auto_delete_objects=removal_policy == RemovalPolicy.DESTROY,
         lifecycle_rules=[
-            s3.LifecycleRule(expiration=retention),
+            *(
+                s3.LifecycleRule(prefix=prefix or None, expiration=expiration)
+                for prefix, expiration in retention.items()
+            ),
             # S3 allows the delete marker only in a rule without an expiration; CloudFormation
             # demands another action beside it.
             # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-s3-bucket-rule.html

@@ -20,7 +20,7 @@ def python_function(
     memory: Size,
     timeout: Duration,
     environment: Mapping[str, str],
-    statements: Sequence[tuple[Sequence[str], Sequence[str]]],
+    statements: Sequence[tuple[Sequence[str], Sequence[str]] | iam.PolicyStatement],
     why_wildcards: str,
     ephemeral_storage: Size | None = None,
     tracing: bool = False,
@@ -38,7 +38,8 @@ def python_function(
         memory: 128 to 10,240 MiB; the share of a CPU grows with it.
         timeout: At most 900 s.
         environment: Environment variables.
-        statements: Actions and resources that the function needs beside its own log.
+        statements: What the function may do beside writing its own log: actions and resources,
+            or a whole statement.
         why_wildcards: Why resources with a wildcard are needed.
         ephemeral_storage: Size of ``/tmp``, 512 MiB by default.
         tracing: Trace invocations with X-Ray.
@@ -49,7 +50,7 @@ def python_function(
         retention=logs.RetentionDays.ONE_MONTH,
         removal_policy=RemovalPolicy.DESTROY,
     )
-    allowed = [
+    allowed: list[tuple[Sequence[str], Sequence[str]] | iam.PolicyStatement] = [
         *statements,
         (["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
     ]
@@ -61,8 +62,10 @@ def python_function(
         "Policy",
         roles=[role],
         statements=[
-            iam.PolicyStatement(actions=actions, resources=resources)
-            for actions, resources in allowed
+            one
+            if isinstance(one, iam.PolicyStatement)
+            else iam.PolicyStatement(actions=one[0], resources=one[1])
+            for one in allowed
         ],
     )
     acknowledge_wildcards(policy, why_wildcards)

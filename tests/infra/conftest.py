@@ -32,6 +32,7 @@ def _stack(environment: str) -> PipelineStack:
         contracts=contracts.load_all(),
         # What is in the asset is for tests/infra/test_parser_asset.py.
         parser_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
+        rebuild_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
         hook_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
     )
     app.synth()  # raises on a finding

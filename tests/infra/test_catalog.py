@@ -68,6 +68,7 @@ def test_a_nested_type_that_glue_would_refuse_is_one_line() -> None:
         workgroup_name="workgroup",
         bucket=s3.Bucket(stack, "Parsed"),
         retention=Duration.days(1),
+        daily_retention=Duration.days(1),
         scan_limit=Size.gibibytes(1),
         removal_policy=RemovalPolicy.RETAIN,
     )
@@ -132,11 +133,14 @@ def test_the_table_has_the_contracts_columns_then_the_pipelines_with_comments(
     template: Template, resources: Resources
 ) -> None:
     contract = contracts.load("telemetry")
-    columns = tables_of(template, resources)["telemetry"]["StorageDescriptor"]["Columns"]
+    tables = tables_of(template, resources)
+    columns = tables["telemetry"]["StorageDescriptor"]["Columns"]
     expected = [field.column for field in (*contract.fields, *ROW_FIELDS)]
     assert [column["Name"] for column in columns] == expected
     assert all(column["Comment"] for column in columns)
     assert {"Name": "temperature", "Type": "double", "Comment": "Air temperature. [Cel]"} in columns
+    daily, live = (tables[name]["StorageDescriptor"] for name in ("telemetry_daily", "telemetry"))
+    assert daily | {"Location": None} == live | {"Location": None}
 
 
 def test_rejected_lines_have_a_table_of_their_own(template: Template, resources: Resources) -> None:
@@ -150,8 +154,10 @@ def test_rejected_lines_have_a_table_of_their_own(template: Template, resources:
 def test_partitions_are_projected_for_the_whole_life_of_the_objects(
     environment: str, template_of: Callable[[str], Template], resources: Resources
 ) -> None:
-    days = CONTEXT["environments"][environment].get("parsed_retention_days", 1095)
-    for name, table in tables_of(template_of(environment), resources).items():
+    days = CONTEXT["environments"][environment].get("parsed_retention_days", 35)
+    tables = tables_of(template_of(environment), resources)
+    for name in ("telemetry", "telemetry_rejected"):
+        table = tables[name]
         parameters = table["Parameters"]
         assert parameters["projection.enabled"] == "true"
         assert parameters["projection.dt.range"] == f"NOW-{days}DAYS,NOW"
@@ -161,6 +167,22 @@ def test_partitions_are_projected_for_the_whole_life_of_the_objects(
         template_text = parameters["storage.location.template"]["Fn::Join"][1]
         assert template_text[-1] == f"/{folder}/telemetry/dt=${{dt}}/hour=${{hour}}/"
         assert [key["Name"] for key in table["PartitionKeys"]] == ["dt", "hour"]
+
+
+@pytest.mark.parametrize("environment", ["dev", "stage", "prod", "local"])
+def test_days_are_projected_from_the_daily_retention_to_tomorrow(
+    environment: str, template_of: Callable[[str], Template], resources: Resources
+) -> None:
+    days = CONTEXT["environments"][environment].get("daily_retention_days", 1095)
+    table = tables_of(template_of(environment), resources)["telemetry_daily"]
+    parameters = table["Parameters"]
+    assert parameters["projection.enabled"] == "true"
+    assert parameters["projection.day.type"] == "date"
+    assert parameters["projection.day.format"] == "yyyy-MM-dd"
+    assert parameters["projection.day.range"] == f"NOW-{days}DAYS,NOW+1DAYS"
+    template_text = parameters["storage.location.template"]["Fn::Join"][1]
+    assert template_text[-1] == "/daily/telemetry/day=${day}/"
+    assert [key["Name"] for key in table["PartitionKeys"]] == ["day"]
 
 
 def test_queries_have_a_limit_and_a_place_for_results_that_nobody_can_override(

@@ -8,10 +8,11 @@ from aws_cdk import App, Stack
 from aws_cdk.assertions import Template
 
 from stacks.constructs.monitoring import Monitoring
-from tests.infra.templates import listed
+from tests.infra.templates import function_of, listed
 
 Resources = Callable[[Template, str], list[dict[str, Any]]]
 
+NOT_REBUILT = ("AWS/States", "ExecutionsSucceeded")
 INTERVALS = {"dev": 60, "stage": 60, "prod": 60, "local": 1}
 
 
@@ -47,12 +48,21 @@ def test_each_way_to_lose_data_has_an_alarm_with_its_limit(
         (f"telemetry-{environment}", "ObjectsFailed"): ("Sum", 0),
         (f"telemetry-{environment}", "ReadingsRejectedPercent"): ("Average", 5),
         (f"telemetry-{environment}", "UnknownFields"): ("Maximum", 0),
+        (f"telemetry-{environment}", "HoursFailed"): ("Sum", 0),
+        (f"telemetry-{environment}", "ObjectsSkipped"): ("Sum", 0),
+        ("AWS/States", "ExecutionsFailed"): ("Sum", 0),
+        ("AWS/States", "ExecutionsTimedOut"): ("Sum", 0),
+        NOT_REBUILT: ("Sum", 1),
     }
-    for alarm in alarms.values():
-        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-        assert alarm["Period"] == 300
+    for key, alarm in alarms.items():
+        conditions = [alarm[name] for name in ("ComparisonOperator", "Period", "TreatMissingData")]
+        assert conditions == (
+            # A schedule that does not start anything writes no metric.
+            ["LessThanThreshold", 24 * 3600, "breaching"]
+            if key == NOT_REBUILT
+            else ["GreaterThanThreshold", 300, "notBreaching"]
+        )
         assert alarm["EvaluationPeriods"] == 1
-        assert alarm["TreatMissingData"] == "notBreaching"
         assert alarm["AlarmDescription"].count(". ") >= 1, "what it means, and what is at risk"
 
 
@@ -70,6 +80,7 @@ def test_each_alarm_watches_its_own_environment_and_channel(
     (dead,) = referenced(template, "AWS::SQS::Queue") - {source}
     (stream,) = referenced(template, "AWS::KinesisFirehose::DeliveryStream")
     (function,) = referenced(template, "AWS::Lambda::Function", "telemetry_parser.handler.handler")
+    (machine,) = referenced(template, "AWS::StepFunctions::StateMachine")
     watched = {
         metric: {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
         for (_, metric), alarm in alarms_of(template, resources).items()
@@ -88,20 +99,28 @@ def test_each_alarm_watches_its_own_environment_and_channel(
         "ObjectsFailed": {"service": "parser-telemetry"},
         "ReadingsRejectedPercent": {"service": "parser-telemetry"},
         "UnknownFields": {"service": "parser-telemetry"},
+        "HoursFailed": {"service": "rebuild"},
+        "ObjectsSkipped": {"service": "rebuild"},
+        "ExecutionsFailed": {"StateMachineArn": {"Ref": machine}},
+        "ExecutionsTimedOut": {"StateMachineArn": {"Ref": machine}},
+        "ExecutionsSucceeded": {"StateMachineArn": {"Ref": machine}},
     }
 
 
-def test_the_parser_writes_its_metrics_where_the_alarms_look(
-    template: Template, resources: Resources
+@pytest.mark.parametrize(
+    ("handler", "metric"),
+    [
+        ("telemetry_parser.handler.handler", "ObjectsFailed"),
+        ("telemetry_rebuild.handler.handler", "ObjectsSkipped"),
+    ],
+)
+def test_a_function_writes_its_metrics_where_the_alarms_look(
+    handler: str, metric: str, template: Template, resources: Resources
 ) -> None:
-    (parser,) = (
-        function["Environment"]["Variables"]
-        for function in resources(template, "AWS::Lambda::Function")
-        if function["Handler"] == "telemetry_parser.handler.handler"
-    )
-    key = (parser["POWERTOOLS_METRICS_NAMESPACE"], "ObjectsFailed")
+    variables = function_of(template, handler)["Environment"]["Variables"]
+    key = (variables["POWERTOOLS_METRICS_NAMESPACE"], metric)
     (dimension,) = alarms_of(template, resources)[key]["Dimensions"]
-    assert dimension == {"Name": "service", "Value": parser["POWERTOOLS_SERVICE_NAME"]}
+    assert dimension == {"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}
 
 
 @pytest.fixture

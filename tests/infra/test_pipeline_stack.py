@@ -35,6 +35,7 @@ def template_with(block: dict[str, Any], *channels: str, environment: str = "dev
         config=config.load({environment: block}, environment),
         contracts=[contracts.parse(channel, document) for channel in channels],
         parser_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
+        rebuild_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
         hook_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
     )
     return Template.from_stack(stack)
@@ -100,7 +101,7 @@ def test_a_template_that_aws_would_refuse_ends_synthesis(
 
 
 @pytest.mark.parametrize("environment", ["stage", "prod", "local"])
-def test_where_data_is_retained_there_is_no_function_but_the_parser_and_the_provisioning_hook(
+def test_where_data_is_retained_there_is_no_function_but_ours(
     environment: str, template_of: Callable[[str], Template], resources: Resources
 ) -> None:
     template = template_of(environment)
@@ -108,6 +109,7 @@ def test_where_data_is_retained_there_is_no_function_but_the_parser_and_the_prov
     assert sorted(function["Handler"] for function in functions) == [
         "provisioning_hook.handler.handler",
         "telemetry_parser.handler.handler",
+        "telemetry_rebuild.handler.handler",
     ]
     assert not [
         type_
@@ -128,7 +130,7 @@ def test_only_what_outsiders_must_know_has_a_physical_name(
         in {
             *("BucketName", "QueueName", "FunctionName", "RoleName", "DeliveryStreamName"),
             *("LogGroupName", "TopicName", "AlarmName", "RuleName", "ThingGroupName"),
-            "TemplateName",
+            *("TemplateName", "StateMachineName"),
         }
         and isinstance(value, str)
     }
@@ -153,7 +155,11 @@ def test_every_contract_gets_its_own_pipeline(resources: Resources) -> None:
     rules = resources(template, "AWS::IoT::TopicRule")
     assert {rule["RuleName"] for rule in rules} == {"dev_telemetry", "dev_events"}
     tables = {table["TableInput"]["Name"] for table in resources(template, "AWS::Glue::Table")}
-    assert tables == {"telemetry", "telemetry_rejected", "events", "events_rejected"}
+    assert tables == {
+        channel + suffix
+        for channel in ("telemetry", "events")
+        for suffix in ("", "_daily", "_rejected")
+    }
     notified = [
         queue["Filter"]["S3Key"]["Rules"][0]["Value"]
         for bucket in resources(template, "AWS::S3::Bucket")

@@ -77,14 +77,23 @@ def test_objects_live_as_long_as_the_environment_says(
     environment: str, template_of: Callable[[str], Template], resources: Resources
 ) -> None:
     block = CONTEXT["environments"][environment]
-    days = {
-        rule["ExpirationInDays"]
+    days = [
+        {
+            rule.get("Prefix", ""): rule["ExpirationInDays"]
+            for rule in bucket["LifecycleConfiguration"]["Rules"]
+            if "ExpirationInDays" in rule
+        }
         for bucket in resources(template_of(environment), "AWS::S3::Bucket")
-        for rule in bucket["LifecycleConfiguration"]["Rules"]
-        if "ExpirationInDays" in rule
-    }
-    raw, parsed = block.get("raw_retention_days", 365), block.get("parsed_retention_days", 1095)
-    assert days == {raw, parsed, 7}  # 7: Athena's results
+    ]
+    parsed, daily = (
+        block.get("parsed_retention_days", 35),
+        block.get("daily_retention_days", 1095),
+    )
+    assert days == [
+        {"": block.get("raw_retention_days", 365)},
+        {"parsed/": parsed, "rejected/": parsed, "daily/": daily, "manifests/": daily},
+        {"": 7},  # Athena's results
+    ]
 
 
 def test_old_versions_and_broken_uploads_go_in_every_bucket(

@@ -1,19 +1,14 @@
 """The objects that the function lists, reads and writes; the only module that uses boto3."""
 
-from botocore.exceptions import ClientError
-
 from telemetry_parser.objects import S3Objects
 from telemetry_rebuild.manifest import RawObject
-
-_ABSENT = 404
 
 
 class HistoryObjects(S3Objects):
     """Objects in Amazon S3.
 
-    Needs ``s3:GetObject`` on the raw objects and the manifests, ``s3:ListBucket`` on the raw
-    bucket, and on the parsed bucket's manifests, which lets S3 say that one is missing; and
-    ``s3:PutObject`` and ``s3:DeleteObject`` on daily objects and manifests.
+    Needs ``s3:ListBucket`` for the prefixes of raw objects and manifests, ``s3:GetObject`` on
+    them, ``s3:PutObject`` on daily objects and manifests, and ``s3:DeleteObject`` on daily objects.
     """
 
     def list(self, bucket: str, prefix: str) -> list[RawObject]:
@@ -32,13 +27,13 @@ class HistoryObjects(S3Objects):
     def get(self, bucket: str, key: str) -> bytes | None:
         """Read a small object; None if there is none.
 
+        A listing tells so: to those who may list some prefixes only, S3 answers the same for an
+        object that is missing and for one that they may not read.
+
         Raises:
             ClientError: It may not be read.
         """
-        try:
-            with self.open(bucket, key) as body:
-                return body.read(-1)
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == _ABSENT:
-                return None
-            raise
+        if key not in {found.key for found in self.list(bucket, key)}:
+            return None
+        with self.open(bucket, key) as body:
+            return body.read(-1)

@@ -53,17 +53,23 @@ def test_an_empty_prefix_lists_nothing(stub: Stubber) -> None:
     assert objects(stub).list("b", "p/") == []
 
 
+LISTED = {"IsTruncated": False, "Contents": [{"Key": "k", "ETag": '"a"'}]}
+
+
 def test_a_small_object_is_read(stub: Stubber) -> None:
+    stub.add_response("list_objects_v2", LISTED, {"Bucket": "b", "Prefix": "k"})
     stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(b"content"), 7)}, KEY)
     assert objects(stub).get("b", "k") == b"content"
 
 
 def test_an_object_that_is_missing_is_none(stub: Stubber) -> None:
-    stub.add_client_error("get_object", "NoSuchKey", http_status_code=404)
+    other = {"IsTruncated": False, "Contents": [{"Key": "k2", "ETag": '"a"'}]}
+    stub.add_response("list_objects_v2", other, {"Bucket": "b", "Prefix": "k"})
     assert objects(stub).get("b", "k") is None
 
 
 def test_an_object_that_may_not_be_read_is_an_error(stub: Stubber) -> None:
+    stub.add_response("list_objects_v2", LISTED, {"Bucket": "b", "Prefix": "k"})
     stub.add_client_error("get_object", "AccessDenied", http_status_code=403)
     with pytest.raises(ClientError, match="AccessDenied"):
         objects(stub).get("b", "k")
