@@ -197,7 +197,8 @@ class Worker:
             # What is refused is not waited for: it would be refused again.
             left = self.tally.spooled - outbox.refused_readings
             self.all_sent = flushing and left == 0 and not self.entries
-            self.changed.notify_all()
+            if self.all_sent:
+                self.changed.notify_all()
 
     def _settle(self, answers: list[tuple[SpooledMessage, PublishResult]]) -> None:
         """Remove what was acknowledged, and note what was refused."""

@@ -1,11 +1,17 @@
-"""How fast, small and cheap the spool and the packer are: ``python -m tests.bench.publishing``.
+"""How fast, small and cheap publishing is: ``python -m tests.bench.publishing``.
 
-Two programs of a dozen lines stand beside them, in the same run and on the same disk: the baseline,
-which is what one writes first (a commit and a message for each reading), and the floor, which is
-the same work with nothing to lose or to keep apart (all in one transaction and one gzip).
-Rates are medians of interleaved rounds. By default each round takes 100,000 readings, the baseline
-2,000, and memory is measured with a million in the spool: less than a minute in all. Results go to
-``.bench/publishing.json`` too.
+Three tables, each with its contestants in the same run and on the same disk; rates are medians of
+interleaved rounds:
+
+- ``put`` with the check (``tests.bench.durable_put``), beside a durable queue from PyPI and the
+  program that one writes first.
+- Spool and packer without the check, beside the floor: the same work with nothing to lose or to
+  keep apart, all in one transaction and one gzip.
+- From a CSV file to the broker on this machine (``tests.bench.csv_to_broker``). It starts the local
+  stack if it is not up.
+
+Also measured: what a million readings cost, and memory with a million readings in the spool. It
+takes about three minutes. Results go to ``.bench/publishing.json`` too.
 """
 
 import argparse
@@ -18,10 +24,8 @@ import platform
 import sqlite3
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -30,56 +34,13 @@ import psutil
 import contracts
 from device import compact_json
 from device.delivery import prices
-from device.delivery.mqtt import ACKNOWLEDGED, PublishResult
 from device.delivery.packer import Packer
-from device.delivery.sink import Sink
-from device.delivery.spool import Spool
-from device.errors import ConnectionFailed, Unreachable
 from device.readings.simulator import Simulator
+from tests.bench import csv_to_broker, durable_put
+from tests.bench.broker import TOPIC, Broker, open_sink
 
 RESULTS = Path(".bench/publishing.json")
-TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
-SPOOL_BYTES = 1 << 32
-THREADS = 8
-
-
-class Broker:
-    """Acknowledges at once, or is away."""
-
-    failure: ConnectionFailed | None = None
-
-    def __init__(self, *, away: bool) -> None:
-        self._away = away
-        self.payload_bytes = 0
-        self.messages = 0
-        self.units = 0
-
-    def connect(self) -> None:
-        if self._away:
-            raise Unreachable("away")
-
-    def publish(self, topic: str, payload: bytes) -> "Future[PublishResult]":
-        self.payload_bytes += len(payload)
-        self.messages += 1
-        self.units += prices.units(topic, len(payload))
-        answer: Future[PublishResult] = Future()
-        answer.set_result(ACKNOWLEDGED)
-        return answer
-
-    def close(self) -> None:
-        pass
-
-
-def sink(folder: Path, broker: Broker, *, pack: bool = True) -> Sink:
-    return Sink(
-        Spool(folder / "spool.db", max_bytes=SPOOL_BYTES),
-        TOPIC,
-        lambda: broker,
-        check=None,
-        pack=pack,
-        max_linger_seconds=10.0,
-        when_full="refuse",
-    )
+FLOOR = "floor: one transaction, one gzip"
 
 
 def simulated(count: int) -> list[bytes]:
@@ -104,19 +65,6 @@ def floor(readings: list[bytes], folder: Path) -> float:
     return seconds
 
 
-def baseline(readings: list[bytes], folder: Path) -> float:
-    database = sqlite3.connect(folder / "baseline.db", isolation_level=None)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = FULL")
-    database.execute("CREATE TABLE messages (payload BLOB)")
-    started = time.perf_counter()
-    for reading in readings:
-        database.execute("INSERT INTO messages VALUES (?)", (reading,))
-    seconds = time.perf_counter() - started
-    database.close()
-    return seconds
-
-
 def packer(readings: list[bytes], _folder: Path) -> float:
     filling = Packer(prices.METERING_UNIT_BYTES - len(TOPIC))
     started = time.perf_counter()
@@ -128,7 +76,7 @@ def packer(readings: list[bytes], _folder: Path) -> float:
 
 def to_disk(readings: list[bytes], folder: Path, *, pack: bool = True) -> float:
     """Spool and packer, the broker away."""
-    taking = sink(folder, Broker(away=True), pack=pack)
+    taking = open_sink(folder, Broker(away=True), pack=pack)
     started = time.perf_counter()
     for reading in readings:
         taking.put_payload(reading, wait=False)
@@ -144,7 +92,7 @@ def to_disk_unpacked(readings: list[bytes], folder: Path) -> float:
 
 def through(readings: list[bytes], folder: Path) -> float:
     """Spool, packer, and a broker that answers at once: until the spool is empty again."""
-    with sink(folder, Broker(away=False)) as taking:
+    with open_sink(folder, Broker(away=False)) as taking:
         started = time.perf_counter()
         for reading in readings:
             taking.put_payload(reading, wait=False)
@@ -152,56 +100,21 @@ def through(readings: list[bytes], folder: Path) -> float:
         return time.perf_counter() - started
 
 
-def put_one_by_one(readings: list[bytes], folder: Path) -> float:
-    """Each on disk before the next."""
-    taking = sink(folder, Broker(away=True))
-    started = time.perf_counter()
-    for reading in readings:
-        taking.put_payload(reading)
-    seconds = time.perf_counter() - started
-    taking.close(0)
-    return seconds
-
-
-def put_by_threads(readings: list[bytes], folder: Path) -> float:
-    """The same, by several threads: they share their commits."""
-    taking = sink(folder, Broker(away=True))
-
-    def put(own: list[bytes]) -> None:
-        for reading in own:
-            taking.put_payload(reading)
-
-    threads = [
-        threading.Thread(target=put, args=(readings[number::THREADS],)) for number in range(THREADS)
-    ]
-    started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - started
-    taking.close(0)
-    return seconds
-
-
-def rates(count: int, slow_count: int, rounds: int) -> dict[str, float]:
+def rates(count: int, rounds: int) -> dict[str, float]:
     """Readings per second of everything, medians of interleaved rounds."""
     readings = simulated(count)
-    measured: dict[str, tuple[Callable[[list[bytes], Path], float], list[bytes]]] = {
-        "floor: one transaction, one gzip": (floor, readings),
-        "packer alone": (packer, readings),
-        "spool and packer": (to_disk, readings),
-        "spool and packer, acknowledged": (through, readings),
-        "spool without packing": (to_disk_unpacked, readings),
-        "put, 1 thread": (put_one_by_one, readings[:slow_count]),
-        f"put, {THREADS} threads": (put_by_threads, readings[:slow_count]),
-        "baseline: a commit and a message each": (baseline, readings[:slow_count]),
+    measured: dict[str, Callable[[list[bytes], Path], float]] = {
+        FLOOR: floor,
+        "packer alone": packer,
+        "spool and packer": to_disk,
+        "spool and packer, acknowledged": through,
+        "spool without packing": to_disk_unpacked,
     }
     found: dict[str, list[float]] = {name: [] for name in measured}
     for _ in range(rounds):
-        for name, (measure, some) in measured.items():
+        for name, measure in measured.items():
             with tempfile.TemporaryDirectory(dir=RESULTS.parent) as folder:
-                found[name].append(len(some) / measure(some, Path(folder)))
+                found[name].append(count / measure(readings, Path(folder)))
     return {name: statistics.median(values) for name, values in found.items()}
 
 
@@ -210,7 +123,7 @@ def per_million(count: int, *, pack: bool) -> dict[str, float]:
     broker = Broker(away=False)
     with (
         tempfile.TemporaryDirectory(dir=RESULTS.parent) as folder,
-        sink(Path(folder), broker, pack=pack) as taking,
+        open_sink(Path(folder), broker, pack=pack) as taking,
     ):
         for reading in simulated(count):
             taking.put_payload(reading, wait=False)
@@ -228,7 +141,7 @@ def per_million(count: int, *, pack: bool) -> dict[str, float]:
 def _spool_many(count: int, folder: str, answers: Any) -> None:
     some = simulated(10_000)
     process = psutil.Process()
-    taking = sink(Path(folder), Broker(away=True))
+    taking = open_sink(Path(folder), Broker(away=True))
     before = process.memory_info().rss
     for number in range(count):
         taking.put_payload(some[number % len(some)], wait=False)
@@ -259,16 +172,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--readings", type=int, default=100_000, help="of a round")
     parser.add_argument("--slow-readings", type=int, default=2_000, help="where each is committed")
+    parser.add_argument("--rows", type=int, default=200_000, help="of the CSV file")
+    parser.add_argument("--slow-rows", type=int, default=5_000, help="for persist-queue")
     parser.add_argument("--spooled", type=int, default=1_000_000, help="when memory is measured")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     RESULTS.parent.mkdir(exist_ok=True)
-    speeds = rates(options.readings, options.slow_readings, options.rounds)
-    base = speeds["baseline: a commit and a message each"]
-    lowest = speeds["floor: one transaction, one gzip"]
-    print(f"{'readings/s':>12}  {'x baseline':>10}  {'x floor':>8}")
+    some = [json.loads(payload) for payload in simulated(options.slow_readings)]
+    puts = durable_put.measure(some, options.rounds, RESULTS.parent)
+    durable_put.show(puts)
+    speeds = rates(options.readings, options.rounds)
+    print("\nspool and packer, readings/s")
     for name, speed in speeds.items():
-        print(f"{speed:12,.0f}  {speed / base:10.2f}  {speed / lowest:8.2f}  {name}")
+        print(f"  {name:34}{speed:10,.0f} ({speed / speeds[FLOOR]:.2f} x)")
+    from_csv = csv_to_broker.measure(options.rows, options.slow_rows, options.rounds)
+    csv_to_broker.show(from_csv)
+    print()
     volumes = {
         "packed": per_million(options.readings, pack=True),
         "one message per reading": per_million(options.readings // 10, pack=False),
@@ -288,7 +207,9 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "python": platform.python_version(),
         "options": vars(options),
+        "put_readings_per_second": puts,
         "readings_per_second": speeds,
+        "csv_readings_per_second": from_csv,
         "per_million_readings": volumes,
         "memory": used,
     }
