@@ -23,7 +23,6 @@ import click
 
 from device import aws, cli
 from ops import raw_lines, raw_objects
-from ops.doctor.deployed import Deployed
 from ops.raw_objects import DamagedObject, RawObject
 from ops.times import Moment
 
@@ -132,12 +131,11 @@ def main(
             f"expected --from before --to, got {cli.utc(start)} and {cli.utc(end)}"
         )
     opened = aws.session_for(environment)
-    opened.check_stack()
+    bucket = raw_objects.bucket_of(opened)
     s3 = opened.client("s3")
     wanted = Wanted(start, end, frozenset(things))
     shown = objects = 0
     with aws.explained(environment), cli.Progress(None) as progress:
-        bucket = Deployed(opened.client, environment, channel).raw_bucket
         for found in raw_objects.find(s3, bucket, channel, start, end):
             if cli.reader_is_gone():
                 break

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-from device.aws import listed
+from device.aws import AwsEnvironment, explained, listed, stack_outputs
 
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_s3 import S3Client
@@ -47,6 +47,17 @@ class RawObject:
     def is_recovered(self) -> bool:
         """Whether ``ops.recover`` wrote it: its messages arrived before its hour."""
         return self.key.rpartition("/")[2].startswith(_RECOVERED)
+
+
+def bucket_of(opened: AwsEnvironment) -> str:
+    """The raw bucket of an environment.
+
+    Raises:
+        AwsError: The environment is not deployed, or AWS cannot be asked.
+    """
+    opened.check_stack()
+    with explained(opened.name):
+        return stack_outputs(opened.client("cloudformation"), opened.name)["RawBucket"]
 
 
 def opened(s3: "S3Client", found: RawObject) -> io.RawIOBase:

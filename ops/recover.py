@@ -24,7 +24,7 @@ import click
 
 from device import aws, cli
 from device.errors import ExitStatus
-from ops.doctor.deployed import Deployed
+from ops import raw_objects
 from ops.recovery import Recovered, Recovery, Source
 from ops.tables import printable
 
@@ -102,10 +102,9 @@ def read_all(recovery: Recovery, sources: Sequence[Source], found: dict[str, Sur
 def main(*, environment: str, channel: str, dry_run: bool, yes: bool, output_format: str) -> None:
     """Recover the messages of one channel."""
     opened = aws.session_for(environment)
-    opened.check_stack()
+    bucket = raw_objects.bucket_of(opened)
     recovered: list[Recovered] = []
     with aws.explained(environment):
-        bucket = Deployed(opened.client, environment, channel).raw_bucket
         recovery = Recovery(opened.client("s3"), bucket, channel)
         sources = recovery.sources()
         found = survey(sources)

@@ -13,14 +13,13 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from device.aws import listed
+from device.aws import in_threads, listed
 from device.errors import AwsError
 from ops import raw_objects, undelivered
 from ops.undelivered import Content, NotUnderstood
@@ -31,7 +30,6 @@ if TYPE_CHECKING:  # the stubs are a development requirement
 # Bounds of one batch: its memory, and its time.
 _MOST_BYTES = 64 * 2**20
 _MOST_SOURCES = 5000
-_THREADS = 10
 
 _MISSING = {"NoSuchKey", "404"}
 _EXISTS = {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -123,14 +121,13 @@ class Recovery:
             yield from self._contents([source.key for source in batch])
 
     def _contents(self, keys: Sequence[str]) -> Iterator[tuple[str, Content]]:
-        with ThreadPoolExecutor(_THREADS) as threads:
-            for key, body in zip(keys, threads.map(self._get, keys), strict=True):
-                if body is None:
-                    continue
-                try:
-                    yield key, undelivered.read(key, *body)
-                except NotUnderstood as reason:
-                    self.not_understood[key] = str(reason)
+        for key, body in zip(keys, in_threads(self._get, keys), strict=True):
+            if body is None:
+                continue
+            try:
+                yield key, undelivered.read(key, *body)
+            except NotUnderstood as reason:
+                self.not_understood[key] = str(reason)
 
     def recover(self, sources: Sequence[Source]) -> Iterator[Recovered]:
         """Recover ``sources``, batch by batch; first the batch of a run that was interrupted.
@@ -222,9 +219,7 @@ class Recovery:
                 f"got {missing.total():,} of {expected.total():,} fewer; no source was removed",
                 remedy=f"look at that object and at s3://{self.bucket}/{self._journal_key}",
             )
-        with ThreadPoolExecutor(_THREADS) as threads:
-            for _ in threads.map(self._delete, found):
-                pass
+        in_threads(self._delete, found)
 
     def _messages_in(self, key: str) -> Counter[bytes] | None:
         body = self._get(key)

@@ -11,7 +11,6 @@ from typing import IO, cast
 from contracts import Contract
 from device import aws, cli
 from ops import raw_objects
-from ops.doctor.deployed import Deployed
 from ops.parse import Reason, count_reasons
 from telemetry_parser.parser import Parser
 from telemetry_parser.raw import ObjectError
@@ -90,7 +89,7 @@ def take(environment: str, old: Contract, new: Contract, start: datetime, end: d
         AwsError: They cannot be read.
     """
     opened = aws.session_for(environment)
-    opened.check_stack()
+    bucket = raw_objects.bucket_of(opened)
     s3 = opened.client("s3")
     sample = Sample()
     parsers = ((Parser(old), sample.old), (Parser(new), sample.new))
@@ -99,7 +98,6 @@ def take(environment: str, old: Contract, new: Contract, start: datetime, end: d
         TemporaryDirectory() as folder,
         cli.Progress(None) as progress,
     ):
-        bucket = Deployed(opened.client, environment, new.channel).raw_bucket
         # From the second hour that ``find`` gives: the first is for what arrived late.
         first = raw_objects.hour_of(start)
         raw = Path(folder, "raw")

@@ -123,6 +123,25 @@ class Lake:
         ]
 
 
+@contextlib.contextmanager
+def refusing_batches(lake: Lake) -> Iterator[None]:
+    """The raw bucket refuses new batches."""
+    s3, bucket = lake.client("s3"), lake.bucket("RawBucket")
+    policy = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    refusal = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{bucket}/raw/*",
+    }
+    statements = [*policy["Statement"], refusal]
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({**policy, "Statement": statements}))
+    try:
+        yield
+    finally:
+        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+
 @pytest.fixture(scope="session")
 def lake() -> Iterator[Lake]:
     with stack.in_use(lambda _: contextlib.nullcontext()):

@@ -14,7 +14,7 @@ from contracts import names
 from device.identity import Identity
 from local.figures import FIGURES
 from local.state import ENVIRONMENT
-from tests.local.conftest import CHANNEL, Lake, wait_for, wait_until
+from tests.local.conftest import CHANNEL, Lake, refusing_batches, wait_for, wait_until
 from tests.local.paho_client import RefusedError, connected
 
 RunModule = Callable[..., subprocess.CompletedProcess[str]]
@@ -295,14 +295,6 @@ def test_the_deployed_rule_is_as_it_was_deployed_and_its_firehose_action_runs(
 def test_what_the_bucket_refuses_is_undelivered_with_its_payload(
     lake: Lake, device: Identity
 ) -> None:
-    s3, bucket = lake.client("s3"), lake.bucket("RawBucket")
-    policy = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
-    refusing = {
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:PutObject",
-        "Resource": f"arn:aws:s3:::{bucket}/raw/*",
-    }
     payload = encoded({**READING, "sequence": 7})
     thing = device.device.thing_name
 
@@ -310,16 +302,10 @@ def test_what_the_bucket_refuses_is_undelivered_with_its_payload(
         bodies = lake.objects("RawBucket", f"undelivered/{CHANNEL}/").values()
         return [d for d in map(json.loads, bodies) if d["topic"].split("/")[2] == thing]
 
-    s3.put_bucket_policy(
-        Bucket=bucket,
-        Policy=json.dumps({**policy, "Statement": [*policy["Statement"], refusing]}),
-    )
-    try:
+    with refusing_batches(lake):
         with connected(device.folder) as client:
             client.publish(topic_of(device), payload)
         (document,) = wait_until(undelivered, "the message under undelivered/")
-    finally:
-        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
     assert base64.b64decode(document["base64OriginalPayload"]) == payload
     assert document["ruleName"] == names.rule_name(ENVIRONMENT, CHANNEL)
     assert document["failures"][0]["failedAction"] == "FirehoseAction"

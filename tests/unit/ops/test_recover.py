@@ -99,7 +99,7 @@ def test_the_same_sources_make_the_same_object_whatever_else_there_is(s3: FakeS3
 def test_killed_at_any_step_and_run_again_in_another_hour_each_message_is_there_once(
     s3: FakeS3, most_sources: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "_THREADS", 1)
+    monkeypatch.setattr(aws, "_THREADS", 1)
     monkeypatch.setattr(recovery, "_MOST_SOURCES", most_sources)
     before = dict(s3.objects)
     for step in itertools.count(1):
@@ -135,7 +135,7 @@ def _messages_of_sources(s3: FakeS3) -> set[str]:
 def test_killed_again_and_again_each_message_is_there_once(
     s3: FakeS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "_THREADS", 1)
+    monkeypatch.setattr(aws, "_THREADS", 1)
     clock = hourly()
     for _ in range(100):
         s3.steps.run_until(3)
@@ -177,7 +177,7 @@ def test_what_is_not_understood_stays_and_is_named(s3: FakeS3) -> None:
 def test_a_source_that_somebody_removed_does_not_stop_an_interrupted_run(
     s3: FakeS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "_THREADS", 1)
+    monkeypatch.setattr(aws, "_THREADS", 1)
     s3.steps.run_until(2)  # the journal is written, nothing else
     with pytest.raises(Killed):
         run_all(s3)
