@@ -6,15 +6,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 from click.testing import CliRunner, Result
 
 from device import aws
 from device.errors import AwsError, ExitStatus
 from ops import redrive
 from ops.parser_log import LoggedError
-from tests.unit.device.fakes import Killed, Steps
+from tests.unit.device.fakes import REGION, Killed, Steps
 from tests.unit.ops.fakes import FakeS3, client_error, environment
 
 ARN = "arn:aws:sqs:eu-central-1:123456789012:"
@@ -258,6 +260,24 @@ def test_an_error_of_the_task_is_not_taken_for_an_endpoint_without_it() -> None:
 
 def _denied(**_: str) -> None:
     raise client_error("StartMessageMoveTask", "AccessDenied")
+
+
+def test_the_requests_and_answers_of_a_task_are_of_the_form_that_aws_documents() -> None:
+    sqs = boto3.client("sqs", region_name=REGION, aws_access_key_id="x", aws_secret_access_key="x")
+    asked = {"SourceArn": f"{ARN}dead", "MaxResults": 1}
+    with Stubber(sqs) as stubber:
+        stubber.add_response("list_message_move_tasks", {"Results": []}, asked)
+        stubber.add_response(
+            "start_message_move_task",
+            {"TaskHandle": "handle"},
+            {"SourceArn": f"{ARN}dead", "DestinationArn": f"{ARN}live"},
+        )
+        for status, moved in (("RUNNING", 1), ("COMPLETED", 2)):
+            task = {"Status": status, "ApproximateNumberOfMessagesMoved": moved}
+            stubber.add_response("list_message_move_tasks", {"Results": [task]}, asked)
+        aws_queues = redrive.Queues(sqs, f"{ARN}dead", "dead", f"{ARN}live", "live")
+        assert aws_queues.move(2, lambda _: None, lambda _: None) == 2
+        stubber.assert_no_pending_responses()
 
 
 def test_an_empty_queue_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
