@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 import contracts
-from contracts import Contract
+from contracts import Contract, time_field
 from ops import raw_lines
 from ops.athena import Answer, Column
 
@@ -52,17 +52,9 @@ def _latest(contract: Contract, since: date) -> str:
 
 
 def _time_column(contract: Contract) -> str:
-    """The time of a reading: the contract's first required time, or the time of arrival."""
-    return next(
-        (
-            _quoted(field.column)
-            for field in contract.fields
-            if field.required
-            and not field.schema.nullable
-            and (field.schema.timestamp is not None or field.schema.date_time)
-        ),
-        "received_at",
-    )
+    """The time of a reading: its own, or the time of arrival."""
+    field = time_field(contract)
+    return "received_at" if field is None else _quoted(field.column)
 
 
 def _quoted(column: str) -> str:
@@ -75,6 +67,26 @@ def _volume(contract: Contract, since: date) -> str:
         "SELECT dt, hour, count(*) AS readings, count(DISTINCT thing_name) AS devices "
         f"FROM {contract.channel} WHERE {_SINCE.format(since=since)} "
         "GROUP BY dt, hour ORDER BY dt, hour"
+    )
+
+
+def _days(contract: Contract, since: date) -> str:
+    """Earlier arrivals come from the daily table, those of ``since`` and later from the live one.
+
+    The daily table has the raw keys, which contain the day of arrival: that is where the two tables
+    are joined without a gap and without an overlap. A clock that is wrong by more than this query
+    covers counts on the day of arrival, as it does in the daily table.
+    """
+    channel, time = contract.channel, _time_column(contract)
+    first, end = since - timedelta(days=6), since + timedelta(days=3)
+    return (
+        "SELECT day, count(*) AS readings, count(DISTINCT thing_name) AS devices FROM ("
+        f"SELECT day, thing_name FROM {channel}_daily "
+        f"WHERE day >= '{first}' AND raw_key < 'raw/{channel}/dt={since}' "
+        f"UNION ALL SELECT CAST(CAST(CASE WHEN {time} >= TIMESTAMP '{first} 00:00:00' "
+        f"AND {time} < TIMESTAMP '{end} 00:00:00' THEN {time} ELSE received_at END AS date) "
+        f"AS varchar) AS day, thing_name FROM {channel} WHERE {_SINCE.format(since=since)}"
+        ") AS rows_of_both GROUP BY day ORDER BY day"
     )
 
 
@@ -134,6 +146,9 @@ NAMED = {
         "the newest reading of each device and customer since yesterday, by its own time", _latest
     ),
     "volume": NamedQuery("readings and devices per hour of arrival since yesterday", _volume),
+    "days": NamedQuery(
+        "readings and devices per day of a week, from the daily and the live table", _days
+    ),
     "rejected": NamedQuery(
         f"the {_NEWEST} newest rejected readings since yesterday, with their payloads",
         _rejected,

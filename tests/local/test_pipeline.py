@@ -75,7 +75,7 @@ def test_what_the_command_line_publishes_the_command_line_queries(
     assert json.loads(answer.stdout) == {"readings": 20}
 
 
-@pytest.mark.parametrize("name", ["latest", "volume", "rejected", "reasons", "duplicates"])
+@pytest.mark.parametrize("name", ["latest", "volume", "days", "rejected", "reasons", "duplicates"])
 @pytest.mark.parametrize("output", ["table", "csv", "json"])
 def test_every_named_query_runs(name: str, output: str, lake: Lake, run_module: RunModule) -> None:
     done = run_module("ops.query", "--named", name, "--env", ENVIRONMENT, "--format", output)

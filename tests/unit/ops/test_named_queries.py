@@ -216,3 +216,27 @@ def test_duplicates_are_readings_of_one_thing_and_customer_with_the_same_time_an
     )
     found = lake.execute(sql_of("duplicates", "telemetry", SINCE)).fetchall()
     assert [(row[0], row[1], row[-1]) for row in found] == [("a", None, 2)]
+
+
+def test_days_reads_each_arrival_from_one_of_the_two_tables(
+    lake: duckdb.DuckDBPyConnection,
+) -> None:
+    lake.execute("CREATE TABLE telemetry_daily AS SELECT *, '' AS day FROM telemetry")
+    rows = [
+        # day of arrival, the reading's own time, thing
+        ("2026-11-20", "2026-11-20 10:00", "a"),
+        ("2026-11-23", "2026-11-20 11:00", "b"),  # late
+        ("2026-11-24", "2026-11-20 12:00", "a"),  # late, and in both tables
+        ("2026-11-24", "2026-11-24 12:00", "a"),
+        ("2026-11-25", "2031-01-01 00:00", "a"),  # a wrong clock
+        ("2026-11-25", "1970-01-01 00:00", "a"),
+    ]
+    for arrival, own, thing in rows:
+        row = [own, thing, f"{arrival} 13:00", f"raw/telemetry/dt={arrival}/hour=13/x.ndjson.gz"]
+        columns = "SELECT ? AS timestamp, ? AS thing_name, ? AS received_at, ? AS raw_key"
+        lake.execute(f"INSERT INTO telemetry BY NAME {columns}, ? AS dt", [*row, arrival])
+        if arrival < "2026-11-25":
+            daily = f"INSERT INTO telemetry_daily BY NAME {columns}, ? AS day"
+            lake.execute(daily, [*row, own[:10]])
+    found = lake.execute(sql_of("days", "telemetry", SINCE)).fetchall()
+    assert found == [("2026-11-20", 3, 2), ("2026-11-24", 1, 1), ("2026-11-25", 2, 1)]
