@@ -44,12 +44,14 @@ class Step:
         command: Argument list, run in the project's folder.
         inputs: Files whose content decides whether the step is up to date.
         remedy: What to do when it fails.
+        output: A path that the command makes. The step also runs when it is gone.
     """
 
     name: str
     command: tuple[str | Path, ...]
     inputs: tuple[str, ...]
     remedy: str
+    output: str = "."
 
 
 STEPS = (
@@ -76,6 +78,7 @@ STEPS = (
         ),
         ("requirements-uv.txt",),
         _NETWORK,
+        ".venv/bin/uv",
     ),
     Step(
         "Python packages",
@@ -106,6 +109,7 @@ STEPS = (
         (BIN / "npm", "ci", "--no-audit", "--no-fund", "--silent"),
         ("package-lock.json", "requirements-dev.txt"),
         "Is the npm registry reachable? Then run `make setup` again.",
+        "node_modules/.bin/cdk",
     ),
     Step(
         "Lambda packages",
@@ -116,6 +120,7 @@ STEPS = (
             "stacks/parser_asset.py",
         ),
         _NETWORK,
+        ".build/parser",
     ),
 )
 
@@ -164,7 +169,7 @@ def _works(python: Path) -> bool:
 def _run(number: int, step: Step) -> bool:
     done = DONE / step.name.replace(" ", "-")
     digest = _digest(step)
-    if done.exists() and done.read_text() == digest:
+    if done.exists() and done.read_text() == digest and (ROOT / step.output).exists():
         return True
     _say(f"setup {number}/{len(STEPS)}: {step.name} ... ", end="")
     started = time.monotonic()

@@ -48,6 +48,22 @@ def test_nothing_of_the_callers_environment_reaches_a_step_unless_it_is_meant_to
     assert set(environment) <= {*setup.INHERITED, "LANG", "LC_CTYPE", "PYTHONUTF8"}
 
 
+def test_a_step_runs_again_when_what_it_made_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "ROOT", tmp_path)
+    monkeypatch.setattr(setup, "DONE", tmp_path / "done")
+    monkeypatch.setattr(setup, "LOG", tmp_path / "log")
+    code = "import pathlib; pathlib.Path('made').mkdir(); open('runs', 'a').write('x')"
+    step = setup.Step("step", (sys.executable, "-c", code), (), "remedy", "made")
+    assert setup._run(1, step)
+    assert setup._run(1, step)
+    assert (tmp_path / "runs").read_text() == "x"
+    (tmp_path / "made").rmdir()
+    assert setup._run(1, step)
+    assert (tmp_path / "runs").read_text() == "xx"
+
+
 def test_a_reader_that_is_gone_does_not_stop_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
