@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CDK_DISABLE_CLI_TELEMETRY := true
-# What could change what is installed or run; make itself still sees PYTHON and ENV.
+# These could change what is installed or run. make itself still sees PYTHON and ENV.
 unexport VIRTUAL_ENV NODE_ENV NODE_OPTIONS $(filter PYTHON%,$(.VARIABLES))
 # Under LC_ALL=C, Python fails in a folder whose name is not ASCII.
 export LC_ALL := C.UTF-8
@@ -64,7 +64,7 @@ lock: setup ## bring every locked requirement up to date, then run make test
 	$(LOCK) requirements-uv.in -o requirements-uv.txt
 	npm update --package-lock-only --no-audit --no-fund
 
-clean: ## remove all that the other targets made; certs/ and the local stack's data stay
+clean: ## remove what the other targets made; certs/ and the local stack's data stay
 	@test ! -x .venv/bin/python || python -m local down --quiet
 	rm -rf .venv node_modules .build .bench cdk.out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf lambda/*/*.egg-info

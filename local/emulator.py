@@ -54,8 +54,8 @@ class EmulatorSettings:
     """What the emulator keeps together with its data.
 
     Attributes:
-        gateway_port: Of the AWS APIs.
-        mqtt_port: MQTT over mutual TLS.
+        gateway_port: Port of the AWS APIs.
+        mqtt_port: Port for MQTT over mutual TLS.
         secret: The secret access key of ``_KEY``, which is allowed everything.
     """
 
@@ -65,7 +65,7 @@ class EmulatorSettings:
 
     @property
     def endpoint_url(self) -> str:
-        """Of every AWS API."""
+        """URL of every AWS API."""
         return f"https://localhost:{self.gateway_port}"
 
 
@@ -213,7 +213,7 @@ def _folder(path: Path) -> str:
 
 
 def _wait(process: subprocess.Popen[bytes], endpoint_url: str) -> bool:
-    """Whether it started, with all its ports; otherwise it has ended."""
+    """Return whether it started, with all its ports; if not, its process has ended."""
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:

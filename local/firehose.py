@@ -51,17 +51,17 @@ class Stream:
     """One deployed delivery stream and the rule that feeds it, as AWS's APIs describe them.
 
     Attributes:
-        rule_name: Of the topic rule.
-        name: Of the delivery stream.
-        role_arn: With which the delivery stream writes.
-        version: Of the delivery stream; part of object names.
-        bucket: Where batches go.
+        rule_name: Name of the topic rule.
+        name: Name of the delivery stream.
+        role_arn: ARN of the role with which the delivery stream writes.
+        version: Version of the delivery stream; part of object names.
+        bucket: Name of the bucket of the batches.
         prefix: Firehose's expression, ``!{timestamp:…}`` in it.
-        extension: Of object names.
+        extension: End of object names.
         separator: The rule's Firehose action appends it to each record.
         interval_seconds: A batch is closed this long after its first record.
         size_bytes: A batch is closed at this size, before compression.
-        error_bucket: Of the rule's error action.
+        error_bucket: Name of the bucket of the rule's error action.
         error_key: The error action's key, ``${…}`` in it.
     """
 

@@ -53,7 +53,7 @@ class Buffer:
 
     Attributes:
         folder: Where the files are.
-        rule_name: Of the topic rule; the files' names begin with it.
+        rule_name: Name of the topic rule; the files' names begin with it.
         clock: Seconds since 1970.
     """
 

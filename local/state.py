@@ -42,7 +42,7 @@ MARKER = "TELEMETRY_LOCAL_HOME"
 ROLE = "TELEMETRY_LOCAL_ROLE"
 ROLES = ("emulator", "firehose")
 
-# All that the stack's processes take from the environment of the command that starts them: where
+# Variables that the stack's processes inherit from the command that starts them: where
 # programs and libraries are, and where the caches of the CDK are.
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR")
 
@@ -61,7 +61,7 @@ class State:
     """A stack that is completely up.
 
     Attributes:
-        endpoint_url: Of every AWS API.
+        endpoint_url: URL of every AWS API.
         mqtt_port: MQTT over mutual TLS, on localhost.
         deployed: Hash of what was deployed; a different one is deployed again.
         keep: It stays up until ``down``; otherwise its last user stops it.
@@ -103,7 +103,7 @@ def forget() -> None:
 
 
 def remove_data() -> None:
-    """Delete all that a stack which was never completely up has left."""
+    """Delete what a stack that was never completely up has left."""
     for path in (DATA, TLS):
         shutil.rmtree(path, ignore_errors=True)
 

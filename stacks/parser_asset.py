@@ -1,4 +1,4 @@
-"""The functions' assets: a zip file each for Lambda, built without Docker.
+"""Build the assets of the functions: one zip file per function, without Docker.
 
 Packages come from the hash-locked ``requirements.txt`` beside each function as wheels of the
 target's platform; nothing is compiled here. Both layers are kept under ``.build`` by the hash of
@@ -39,7 +39,7 @@ class Target:
     Attributes:
         python_version: ``major.minor``.
         platform: uv's name of it (https://docs.astral.sh/uv/reference/cli/#uv-pip-install);
-            None: the machine that runs this.
+            None for the machine that runs this.
     """
 
     python_version: str
@@ -79,7 +79,7 @@ def build(function: Function, target: Target) -> Path:
     archive is not compressed: the output of zlib differs between its versions.
 
     Raises:
-        AssetError: The packages cannot be had; the message says what the installer said.
+        AssetError: The packages cannot be installed; the message quotes the installer.
     """
     packages = None if function.lock is None else _packages(function.lock, target)
     sources = [_ROOT / source for source in function.sources]

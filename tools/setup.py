@@ -1,4 +1,4 @@
-"""Set everything up, or see that nothing is left to do. Standard library only: it runs first.
+"""Install everything that the project needs. Only the standard library: this runs first.
 
 Each step is skipped while the files it depends on are what they were when it last succeeded,
 so a second run installs nothing, needs no network, and takes no time.
@@ -21,7 +21,7 @@ BIN = VENV / "bin"
 DONE = VENV / ".setup"
 LOG = ROOT / ".build" / "setup.log"
 
-# All that the steps take from the caller's environment: programs, temporary files, and the way to
+# Variables that the steps inherit from the caller: programs, temporary files, and the way to
 # the package registries. Anything else, as PIP_TARGET or NODE_ENV, could change what is installed.
 INHERITED = (
     *("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR"),
@@ -192,7 +192,7 @@ def _run(number: int, step: Step) -> bool:
         _say(LOG.read_text(errors="replace")[-4000:])
         _say(
             f"error: set-up step {number} ({step.name}) failed with status {status}. "
-            f"{step.remedy} (All it printed: {LOG.relative_to(ROOT)})"
+            f"{step.remedy} (Its output is in {LOG.relative_to(ROOT)}.)"
         )
         return False
     said = LOG.read_text(errors="replace").strip()
