@@ -1,7 +1,6 @@
 """What all commands share: options, help, output, errors and progress."""
 
 import errno
-import io
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import IO, Any, Self, TextIO
+from typing import IO, Any, Self
 
 import click
 from rich import progress as rich_progress
@@ -18,7 +17,7 @@ from rich.console import Console
 
 import contracts
 from contracts import names
-from device import environments
+from device import environments, streams
 from device.errors import DeviceError, ExitStatus
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -40,16 +39,22 @@ class _Program:
     """What commands and groups of commands share when they run as a program."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run as a program, on streams that survive a closed pipe."""
-        streams, interrupt = (sys.stdout, sys.stderr), signal.getsignal(signal.SIGINT)
+        """Run as a program, on streams whose errors do not stop it."""
+        streams.open_all()
+        own, interrupt = (sys.stdout, sys.stderr), signal.getsignal(signal.SIGINT)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.stdout, sys.stderr = map(_unbreakable, streams)
+        sys.stdout, sys.stderr = map(streams.unbreakable, own)
         try:
             return super().main(*args, **kwargs)  # type: ignore[misc]  # mixed into click's classes
+        except SystemExit as end:
+            sys.stdout.flush()
+            if end.code or not streams.stdout_is_incomplete():
+                raise
+            raise SystemExit(ExitStatus.FILE) from None
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            sys.stdout, sys.stderr = streams
+            sys.stdout, sys.stderr = own
             signal.signal(signal.SIGINT, interrupt)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -115,55 +120,6 @@ class Group(_Program, click.Group):
     """A group of ``Command``s."""
 
     command_class = Command
-
-
-class _ClosedPipeIsIgnored(io.RawIOBase):
-    """A stream to a file descriptor that drops its bytes when the reader is gone.
-
-    ``command | head -1`` must not stop a command half-way.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.closed_by_reader = False
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def isatty(self) -> bool:
-        return os.isatty(self._descriptor)
-
-    def write(self, data: Any) -> int:
-        if not self.closed_by_reader:
-            try:
-                return os.write(self._descriptor, data)
-            except BrokenPipeError:
-                self.closed_by_reader = True
-        return len(data)
-
-
-def reader_is_gone() -> bool:
-    """Whether whatever read stdout has closed it, as ``head`` does; for commands that only read."""
-    descriptor = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    return isinstance(descriptor, _ClosedPipeIsIgnored) and descriptor.closed_by_reader
-
-
-def _unbreakable(stream: TextIO) -> TextIO:
-    """Wrap ``stream``: ignore a closed pipe, and escape characters that its encoding lacks."""
-    try:
-        descriptor = stream.fileno()
-        stream.flush()
-    except (OSError, ValueError):  # a stream in memory, as in tests
-        return stream
-    return io.TextIOWrapper(
-        io.BufferedWriter(_ClosedPipeIsIgnored(descriptor)),
-        encoding=stream.encoding,
-        errors="backslashreplace",
-        line_buffering=True,
-    )
 
 
 def environment_option(*, required: bool = True) -> Callable[[Any], Any]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from device import aws, cli
+from device import aws, cli, streams
 from ops import raw_lines, raw_objects
 from ops.raw_objects import DamagedObject, RawObject
 from ops.times import Moment
@@ -137,7 +137,7 @@ def main(
     shown = objects = 0
     with aws.explained(environment), cli.Progress(None) as progress:
         for found in raw_objects.find(s3, bucket, channel, start, end):
-            if cli.reader_is_gone():
+            if streams.reader_is_gone():
                 break
             for message in messages(found, raw_objects.opened(s3, found), wanted):
                 cli.echo_json(message)

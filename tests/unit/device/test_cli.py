@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import contracts
-from device import cli
+from device import cli, streams
 from device.errors import DeviceError, ExitStatus
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,6 +57,41 @@ def test_a_reader_that_goes_away_does_not_stop_the_work(stream: str, tmp_path: P
     other.close()
     assert process.wait(30) == 0
     assert (tmp_path / "done").read_text() == "done"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_does_not_stop_the_work(closed: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WORK, str(tmp_path / "done")]
+    done = subprocess.run(
+        ["sh", "-c", f"exec {shlex.join(command)} {closed}"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    assert (tmp_path / "done").read_text() == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is full")
+@pytest.mark.parametrize("arguments", [["{}"], ["--help"]])
+def test_a_full_disk_under_stdout_is_one_line_and_a_status_after_the_work(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    done = tmp_path / "done"
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", _WORK, *(argument.format(done) for argument in arguments)],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == ExitStatus.FILE
+    assert ended.stderr.count("error: cannot write to stdout: No space left on device\n") == 1
+    assert "Traceback" not in ended.stderr
+    assert done.exists() == (arguments != ["--help"])
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
@@ -168,11 +204,11 @@ def test_a_command_that_only_reads_can_see_that_its_reader_is_gone(
 ) -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as stream:
-        monkeypatch.setattr(sys, "stdout", cli._unbreakable(stream))
+        monkeypatch.setattr(sys, "stdout", streams.unbreakable(stream))
         print("a line")
-        assert not cli.reader_is_gone()
+        assert not streams.reader_is_gone()
         os.close(reading)
         print("another line")
-        assert cli.reader_is_gone()
+        assert streams.reader_is_gone()
         monkeypatch.undo()
-    assert not cli.reader_is_gone()
+    assert not streams.reader_is_gone()
