@@ -43,6 +43,7 @@ bench: setup ## measure against baselines, and write .bench/
 	@uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-bench.txt
 	@python -m tests.bench.parser
 	@python -m tests.bench.publishing
+	@python -m tests.bench.history
 
 format: setup ## put every file into the project's format
 	ruff format
