@@ -1,7 +1,6 @@
-"""Stand-ins for AWS IoT and the broker that keep state, and that can fail at any step."""
+"""Stand-ins for AWS IoT that keep state, and that can fail at any step."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -16,8 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from device.aws import AwsEnvironment
-from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
-from device.errors import ConnectionFailed
+from tests.unit.device.fake_errors import ConflictError, Exceptions, NotFoundError
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 
@@ -42,23 +40,6 @@ class Steps:
         self.count, self.kill_at = 0, step
 
 
-class NotFoundError(ClientError):
-    def __init__(self, operation: str) -> None:
-        error = {"Error": {"Code": "ResourceNotFoundException", "Message": "not found"}}
-        super().__init__(cast("Any", error), operation)
-
-
-class ConflictError(ClientError):
-    def __init__(self, operation: str) -> None:
-        error = {"Error": {"Code": "DeleteConflictException", "Message": "in use"}}
-        super().__init__(cast("Any", error), operation)
-
-
-class _Exceptions:
-    ResourceNotFoundException = NotFoundError
-    DeleteConflictException = ConflictError
-
-
 @dataclass
 class FakeIot:
     """AWS IoT's registry. A tick before and after each change: the answer may be lost."""
@@ -73,7 +54,7 @@ class FakeIot:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     indexed: list[dict[str, Any]] | None = None  # None: fleet indexing is off
     endpoint: str = "abc-ats.iot.eu-central-1.amazonaws.com"
-    exceptions = _Exceptions
+    exceptions = Exceptions
 
     def __post_init__(self) -> None:
         self._ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -369,61 +350,3 @@ def environment(
 ) -> AwsEnvironment:
     session = FakeSession(iot, FakeCloudFormation(stack_status), iot_data)
     return AwsEnvironment(name, cast("boto3.Session", session), ACCOUNT, REGION, root)
-
-
-class FakeProof:
-    """A connection that answers at once, as ``answer`` says for a topic."""
-
-    def __init__(self, answer: Callable[[str], PublishResult]) -> None:
-        self._answer = answer
-
-    def __enter__(self) -> "FakeProof":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def publish(self, topic: str, _payload: bytes) -> "Future[PublishResult]":
-        done: Future[PublishResult] = Future()
-        done.set_result(self._answer(topic))
-        return done
-
-
-class FakeConnection:
-    """A broker that answers as told: a delivery, None for no answer, or the end of all."""
-
-    def __init__(self, *answers: PublishResult | ConnectionFailed | None) -> None:
-        self._answers = iter(answers)
-        self._pending: list[Future[PublishResult]] = []
-        self.failure: ConnectionFailed | None = None
-        self.sent: list[tuple[str, bytes]] = []
-        self.most_pending = 0
-        self.closed = False
-
-    def connect(self) -> None:
-        pass
-
-    def publish(self, topic: str, payload: bytes) -> "Future[PublishResult]":
-        if self.failure is not None:
-            raise self.failure
-        answer = next(self._answers, ACKNOWLEDGED)
-        if isinstance(answer, ConnectionFailed):
-            self.failure = answer
-            raise answer
-        self.sent.append((topic, payload))
-        future: Future[PublishResult] = Future()
-        if answer is None:
-            self._pending.append(future)
-            self.most_pending = max(self.most_pending, len(self._pending))
-        else:
-            future.set_result(answer)
-        return future
-
-    def answer_all(self, delivery: PublishResult) -> None:
-        pending, self._pending = self._pending, []
-        for future in pending:
-            future.set_result(delivery)
-
-    def close(self) -> None:
-        self.closed = True
-        self.answer_all(PublishResult(Outcome.UNKNOWN, "the connection was closed"))

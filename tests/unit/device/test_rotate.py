@@ -17,7 +17,8 @@ from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError
 from device.identity import Identity
 from device.registry import proof
 from device.registry.registration import provision
-from tests.unit.device.fakes import FakeIot, FakeProof, Killed, Steps, environment
+from tests.unit.device.fake_broker import FakeProof
+from tests.unit.device.fakes import FakeIot, Killed, Steps, environment
 
 THING = "sensor-1"
 

@@ -18,7 +18,8 @@ from device.errors import ConnectionRefused, ExitStatus, Unreachable
 from device.identity import Identity
 from device.registry.registration import provision
 from device.simulate import main, thing_names
-from tests.unit.device.fakes import FakeConnection, FakeIot, environment
+from tests.unit.device.fake_broker import FakeConnection
+from tests.unit.device.fakes import FakeIot, environment
 
 REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")
 

@@ -18,7 +18,8 @@ from device.delivery.outbox import QueuedPayload
 from device.delivery.spool import Additions, Spool
 from device.delivery.worker import Worker
 from device.errors import SpoolError
-from tests.unit.device.fakes import FakeConnection, Killed, Steps
+from tests.unit.device.fake_broker import FakeConnection
+from tests.unit.device.fakes import Killed, Steps
 
 TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
 REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")

@@ -1,7 +1,6 @@
 """device.provision --claim: one working identity, whatever happens on the way to it."""
 
 import os
-import secrets
 import stat
 import subprocess
 import sys
@@ -10,130 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from awsiot import iotidentity
 from click.testing import CliRunner
 
 from contracts import names
-from device import aws, identity, provision
-from device.delivery import mqtt
-from device.delivery.mqtt import ACKNOWLEDGED, PublishResult
-from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError, RequestFailed
+from device import identity, provision
+from device.errors import ConnectionRefused, ExitStatus, IdentityError, RequestFailed
 from device.identity import Identity
-from device.registry import enrolment, proof, registration
+from device.registry import enrolment, registration
 from ops import claim
-from tests.unit.device.fakes import FakeIot, FakeProof, Killed, Steps, environment
-
-THING = "sensor-1"
-
-
-class Broker:
-    """AWS IoT as the devices see it: fleet provisioning over MQTT, with the hook's rule."""
-
-    def __init__(self, steps: Steps) -> None:
-        self.steps = steps
-        self.iot = FakeIot()  # signs, and does not tick
-        self.tokens: dict[str, str] = {}
-        self.things: dict[str, set[str]] = {}
-        self.asked: list[str] = []
-        self.revoked = False
-        self.forge: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _, answer: answer
-
-    def connect(self, used: Identity, *, client_id: str | None = None) -> "Session":
-        self.steps.tick()
-        if client_id is not None:
-            assert client_id.startswith("dev_claim@")
-            assert used.device.thing_name == names.CLAIM
-            if self.revoked:
-                raise ConnectionRefused("the claim certificate has been revoked")
-        elif not self.works(used):
-            raise ConnectionRefused("not registered")
-        return Session(self)
-
-    def works(self, used: Identity) -> bool:
-        record = self.iot.certificates.get(used.device.certificate_id, {})
-        return (
-            record.get("status") == "ACTIVE"
-            and used.device.certificate_id in self.things.get(used.device.client_id, set())
-            and used.certificate_path.read_text() == record["certificatePem"]
-        )
-
-    def answer(self, topic: str, request: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append(topic)
-        return self.forge(topic, self._answer(topic, request))
-
-    def _answer(self, topic: str, request: dict[str, Any]) -> dict[str, Any]:
-        if topic == "$aws/certificates/create-from-csr/json":
-            signed = self.iot.create_certificate_from_csr(
-                certificateSigningRequest=request["certificateSigningRequest"], setAsActive=False
-            )
-            token = secrets.token_hex(8)
-            self.tokens[token] = signed["certificateId"]
-            return {
-                "certificateId": signed["certificateId"],
-                "certificatePem": signed["certificatePem"],
-                "certificateOwnershipToken": token,
-            }
-        assert topic == "$aws/provisioning-templates/dev_devices/provision/json"
-        certificate = self.tokens.get(request["certificateOwnershipToken"])
-        if certificate is None:
-            return {"errorCode": "InvalidCertificateOwnershipToken", "errorMessage": "invalid"}
-        (name,) = request["parameters"].values()
-        if self.things.get(name, set()) - {certificate}:
-            return {"statusCode": 403, "errorCode": "AccessDenied", "errorMessage": "Denied"}
-        self.things.setdefault(name, set()).add(certificate)
-        self.iot.certificates[certificate]["status"] = "ACTIVE"
-        return {"thingName": name, "deviceConfiguration": {}}
-
-    def an_hour_passes(self) -> None:
-        """Tokens end, and with them the certificates that nobody has registered."""
-        self.tokens.clear()
-        for identifier, record in list(self.iot.certificates.items()):
-            if record["status"] != "ACTIVE":
-                del self.iot.certificates[identifier]
-
-
-class Session(FakeProof):
-    def __init__(self, broker: Broker) -> None:
-        super().__init__(self._proven)
-        self._broker = broker
-
-    @staticmethod
-    def _proven(topic: str) -> PublishResult:
-        assert topic == names.proof_topic("dev", THING)
-        return ACKNOWLEDGED
-
-    def request(self, operation: str, request: Any) -> Any:
-        """As the SDK's client, which these requests and answers pass through, too."""
-        topic, response = {
-            "create_certificate_from_csr": (
-                names.SIGN_TOPIC,
-                iotidentity.CreateCertificateFromCsrResponse,
-            ),
-            "register_thing": (names.register_topic("dev"), iotidentity.RegisterThingResponse),
-        }[operation]
-        self._broker.steps.tick()
-        answer = self._broker.answer(topic, request.to_payload())
-        self._broker.steps.tick()  # it may be lost
-        if "errorCode" in answer:
-            failed = RequestFailed(f"{answer['errorCode']}: {answer['errorMessage']}")
-            failed.code = answer["errorCode"]
-            raise failed
-        return response.from_payload(answer)
-
-
-@pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
-    made = Broker(Steps())
-    fsync = os.fsync
-
-    def sync(descriptor: int) -> None:
-        made.steps.tick()
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(mqtt, "Connection", made.connect)
-    monkeypatch.setattr(proof, "_PAUSE_SECONDS", 0)
-    return made
+from tests.unit.device.fakes import FakeIot, Killed, environment
+from tests.unit.device.registry.fleet_broker import THING, Broker
 
 
 @pytest.fixture(scope="module")
@@ -344,94 +229,3 @@ def test_a_device_needs_no_boto3() -> None:
 
 
 # -- the claim certificate itself
-
-
-@pytest.fixture
-def iot() -> FakeIot:
-    return FakeIot(policies={"dev_claim": set(), "dev_device": set()})
-
-
-def claims_folder(root: Path) -> Path:
-    return root / "certs/dev/@claim"
-
-
-def test_a_claim_certificate_has_the_claim_policy_and_belongs_to_no_thing(
-    tmp_path: Path, iot: FakeIot
-) -> None:
-    made = claim.make(environment(tmp_path, iot), lambda _: None)
-    (certificate,) = iot.certificates.values()
-    assert certificate["status"] == "ACTIVE"
-    assert iot.policies == {"dev_claim": {certificate["certificateArn"]}, "dev_device": set()}
-    assert iot.things == {}
-    assert made.folder == claims_folder(tmp_path)
-    assert stat.S_IMODE(made.key_path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(made.folder.stat().st_mode) == 0o700
-
-
-def test_a_claim_killed_at_any_step_and_made_again_is_one(
-    tmp_path: Path, broker: Broker, iot: FakeIot
-) -> None:
-    step = 0
-    while True:
-        step += 1
-        root = tmp_path / str(step)
-        root.mkdir()
-        iot = FakeIot(steps=broker.steps, policies={"dev_claim": set()})
-        broker.steps.run_until(step)
-        try:
-            claim.make(environment(root, iot), lambda _: None)
-        except Killed:
-            broker.steps.run_until(None)
-            claim.make(environment(root, iot), lambda _: None)
-            (certificate,) = iot.certificates.values()
-            assert certificate["status"] == "ACTIVE"
-            assert iot.policies == {"dev_claim": {certificate["certificateArn"]}}
-            assert not (claims_folder(root) / "provisioning.json").exists()
-        else:
-            break
-    assert step > 15
-
-
-def test_revoking_takes_every_claim_certificate_wherever_it_was_made(
-    tmp_path: Path, iot: FakeIot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
-    for root in (here, elsewhere):
-        root.mkdir()
-        claim.make(environment(root, iot), lambda _: None)
-    registration.provision(environment(here, iot), THING, lambda _: None)
-    monkeypatch.setattr(aws, "session_for", lambda _: environment(here, iot))
-    asked = CliRunner().invoke(claim.main, ["--env", "dev", "--revoke"], input="n\n")
-    assert (asked.exit_code, len(iot.certificates)) == (ExitStatus.DECLINED, 3)
-    result = CliRunner().invoke(claim.main, ["--env", "dev", "--revoke", "--yes"])
-    assert result.exit_code == ExitStatus.OK, result.stderr
-    assert len(result.stdout.split()) == 2
-    (left,) = iot.certificates.values()
-    assert left["certificateArn"] in iot.policies["dev_device"]
-    assert iot.policies["dev_claim"] == set()
-    assert not claims_folder(here).exists()
-
-
-def test_revoking_claims_where_there_are_none_is_nothing_to_do(
-    tmp_path: Path, iot: FakeIot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(aws, "session_for", lambda _: environment(tmp_path, iot))
-    result = CliRunner().invoke(claim.main, ["--env", "dev", "--revoke"])
-    assert (result.exit_code, result.stdout) == (ExitStatus.OK, "")
-    assert result.stderr == "environment dev has no claim certificate; nothing to do\n"
-
-
-def test_a_claim_that_was_revoked_elsewhere_is_told_of(tmp_path: Path, iot: FakeIot) -> None:
-    opened = environment(tmp_path, iot)
-    claim.make(opened, lambda _: None)
-    claim.make(opened, lambda _: None)  # as it is
-    for record in iot.certificates.values():
-        record["status"] = "REVOKED"
-    with pytest.raises(AwsError, match=r"got REVOKED; run python -m ops\.claim") as caught:
-        claim.make(opened, lambda _: None)
-    assert caught.value.status is ExitStatus.CONFLICT
-
-
-def test_a_stack_without_the_claim_policy_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(AwsError, match="run cdk deploy -c env=dev"):
-        claim.make(environment(tmp_path, FakeIot()), lambda _: None)

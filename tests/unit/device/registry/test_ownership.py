@@ -19,7 +19,8 @@ from ops.doctor.context import Context
 from ops.doctor.examination import examine
 from ops.doctor.findings import CheckOutcome
 from ops.doctor.stages import registration
-from tests.unit.device.fakes import FakeIot, FakeIotData, FakeProof, environment
+from tests.unit.device.fake_broker import FakeProof
+from tests.unit.device.fakes import FakeIot, FakeIotData, environment
 
 THEIRS = "stage-sensor"  # in stage
 OURS = "sensor-1"  # in dev
