@@ -28,10 +28,10 @@ demo: setup ## run the whole pipeline on this machine: no AWS account, no Docker
 	@python -m local demo
 
 test: setup ## run all tests, the end-to-end ones on the local stack included
-	@python -m pytest
+	@python -m pytest -n 3
 
 unit: setup ## run the tests that need neither the local stack nor sockets
-	@python -m pytest -n 2 --dist loadfile tests/unit tests/infra
+	@python -m pytest -n 2 tests/unit tests/infra
 
 check: setup ## lint, types, imports, formatting
 	ruff check

@@ -70,6 +70,8 @@ def down() -> bool:
 
 
 def _up(progress: Progress, *, keep: bool) -> State:
+    # A killed command may have left one at work, which keeps others from the same folder.
+    state.stop_processes(role="cdk")
     fingerprint = deploy.fingerprint()
     running = current()
     if running is None:

@@ -12,11 +12,11 @@ from xdist.scheduler import LoadScopeScheduling
 # Before anything imports aws_cdk, which starts `node` from the PATH.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
-# CI tries the same examples each time, so that a change is judged by what it changes; everyone
-# else looks for new ones.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# A busy machine may take long over an example. CI tries the same examples each time, so that a
+# change is judged by what it changes; everyone else looks for new ones.
+settings.register_profile("busy", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "busy")
 
 # In the order in which workers take them: what takes longest comes first. The files of tests/local
 # that are not named have one local stack in common, and those of tests/infra the templates.

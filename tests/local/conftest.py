@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +67,9 @@ class Lake:
     """The deployed stack, as an operator sees it."""
 
     environment: aws.AwsEnvironment
+    # Whole seconds, as S3's own times.
+    since: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    _bodies: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
     def client(self, name: str) -> Any:
         return self.environment.session.client(name)  # type: ignore[call-overload]
@@ -87,13 +92,19 @@ class Lake:
         return str(found)
 
     def objects(self, output: str, prefix: str) -> dict[str, bytes]:
+        """The objects of these tests; those of earlier runs are left out."""
         s3, bucket = self.client("s3"), self.bucket(output)
         found = {}
         for entry in aws.listed(s3, "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix):
+            if entry["LastModified"] < self.since:
+                continue
+            key, version = entry["Key"], (entry["Key"], entry["ETag"])
             # Parsing the same object again may remove one in between.
             with contextlib.suppress(s3.exceptions.NoSuchKey):
-                body = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"]
-                found[entry["Key"]] = body.read()
+                if version not in self._bodies:
+                    body = s3.get_object(Bucket=bucket, Key=key)["Body"]
+                    self._bodies[version] = body.read()
+                found[key] = self._bodies[version]
         return found
 
     def raw_lines(self, thing: str) -> list[dict[str, Any]]:
@@ -108,7 +119,7 @@ class Lake:
         return [
             row
             for body in self.objects("ParsedBucket", f"parsed/{CHANNEL}/").values()
-            for row in pq.read_table(io.BytesIO(body)).to_pylist()
+            for row in _rows(body)
             if row["thing_name"] == thing
         ]
 
@@ -142,19 +153,31 @@ def refusing_batches(lake: Lake) -> Iterator[None]:
         s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
 
 
+@cache
+def _rows(parquet: bytes) -> list[dict[str, Any]]:
+    return pq.read_table(io.BytesIO(parquet)).to_pylist()  # type: ignore[no-any-return]
+
+
 @pytest.fixture(scope="session")
 def lake() -> Iterator[Lake]:
+    """The stack stays up while any process of the tests uses it; its data stay."""
     with stack.in_use(lambda _: contextlib.nullcontext()):
         yield Lake(aws.session_for(ENVIRONMENT))
-    # The stack and its data stay; the folders of the tests' own things need not.
-    for folder in IDENTITIES.glob("test-*"):
-        shutil.rmtree(folder)
 
 
 @pytest.fixture
-def make_device(lake: Lake) -> Callable[[], Identity]:
+def make_device(lake: Lake) -> Iterator[Callable[[], Identity]]:
     """Provision another thing, with a name that no other test has."""
-    return lambda: provision(lake.environment, f"test-{secrets.token_hex(4)}", lambda _: None)
+    made: list[str] = []
+
+    def make() -> Identity:
+        made.append(f"test-{secrets.token_hex(4)}")
+        return provision(lake.environment, made[-1], lambda _: None)
+
+    yield make
+    for name in made:
+        for folder in IDENTITIES.glob(f"{name}*"):  # its customers' too
+            shutil.rmtree(folder)
 
 
 @pytest.fixture

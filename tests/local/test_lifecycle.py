@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from device.errors import ExitStatus
-from tests.local.conftest import wait_until
+from tests.local.conftest import Lake, wait_until
 from tests.local.project import Project, output_of
 
 # Nothing of this may reach the stack. Nobody listens on port 9.
@@ -45,7 +45,7 @@ _HOSTILE_ENVIRONMENT = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """All tests use it in a folder whose name a shell would take apart, and as a caller who has
     other plans.
     """

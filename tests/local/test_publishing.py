@@ -82,7 +82,8 @@ def test_a_publisher_killed_twenty_times_loses_nothing(
                 cwd=ROOT,
                 stdout=output,
             )
-            time.sleep(chance.uniform(0.5, 2.5))
+            wait_until(lambda file=reported: file.stat().st_size, "the first reading")  # type: ignore[misc]
+            time.sleep(chance.uniform(0.0, 1.0))
             assert publisher.poll() is None
             publisher.kill()
             publisher.wait()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from local.state import ROOT
+from tests.local.conftest import Lake
 from tests.local.project import Project
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -36,7 +37,7 @@ def test_the_commands_left_to_others_are_in_the_docs() -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
+def project(lake: Lake, tmp_path: Path) -> Iterator[Project]:
     """A copy of the project in git; the commands bring a stack of its own up and down."""
     made = Project(tmp_path / "project")
     made.commit()

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 from device.simulate import thing_names
@@ -31,6 +30,7 @@ def test_what_simulated_devices_publish_arrives(lake: Lake, run_module: RunModul
 
 
 def test_ctrl_c_ends_it_with_the_report(lake: Lake) -> None:
+    before = rows(lake)
     arguments = ("--devices", "2", "--rate", "20", "--duration", "60", "--format", "json")
     process = subprocess.Popen(
         [sys.executable, "-m", "device.simulate", "--env", ENVIRONMENT, *arguments],
@@ -39,7 +39,7 @@ def test_ctrl_c_ends_it_with_the_report(lake: Lake) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(6)
+    wait_until(lambda: rows(lake) > before, "the first rows")
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=20)
     assert process.returncode == 130, errors

@@ -189,8 +189,9 @@ def function_failing(lake: Lake, patient: Identity) -> Iterator[None]:
         )
         return list(found["events"])
 
-    # Soon enough visible again for the test, and not given up before that.
-    with changed_queue(lake, "VisibilityTimeout", "15"):
+    # Soon enough visible again for the test, and not given up before that: the queue allows five
+    # attempts.
+    with changed_queue(lake, "VisibilityTimeout", "6"):
         started = datetime.now(UTC)
         update(FunctionName=name, Environment={"Variables": broken})
         try:
