@@ -1,16 +1,17 @@
 r"""Publish readings as a device: ``python -m device.publish --env ENV --thing THING``.
 
-It needs the identity's folder and nothing else: no AWS credentials. Readings come from the
-simulator, from ``--file`` or from ``--message``. Each is on disk, in the spool beside the identity,
-before it is sent, and leaves it when the broker has acknowledged it; what an earlier run left there
-is sent too. They are packed, several to a message, unless ``--no-pack`` says otherwise; a payload
-that is not one JSON object, or is not checked, is a message of its own.
+The command needs the identity's folder and no AWS credentials. Readings come from the simulator,
+from ``--file`` or from ``--message``. Each reading is stored in the spool beside the identity
+before it is sent, and is removed when the broker has acknowledged it. Readings that an earlier run
+left there are sent too. Several readings share a message, unless ``--no-pack`` is given. A payload
+that is not one JSON object is sent as a message of its own, and so is every payload with
+``--no-check``.
 
-While the broker cannot be reached, readings are still stored; the next run sends what is left. When
-the broker refuses this device, the command stops at once. Messages that the broker refuses, or that
-repeatedly make it disconnect, block nothing; they stay in the spool for a week, since the policy
-may be fixed meanwhile. While the spool is full, the command waits. ``--topic`` is for tests of the
-policy, and uses no spool.
+While the broker cannot be reached, readings are still stored, and the next run sends them. When the
+broker refuses this device, the command stops at once. Messages that the broker refuses, or that
+repeatedly make it disconnect, block no others. They stay in the spool for a week, because the
+policy may be fixed in that time. While the spool is full, the command waits. ``--topic`` tries out
+the policy and stores nothing.
 
 The summary on stdout counts readings: acknowledged (the broker has them), refused (it does not),
 or unknown (the answer is missing; sent again, they may arrive twice).
@@ -74,7 +75,7 @@ _TRIAL_SPOOL_BYTES = 64 * 1024 * 1024
     help="Folder of the identity, instead of --env and --thing.",
 )
 @cli.channel_option()
-@click.option("--count", type=click.IntRange(1), help="Simulated readings.  [default: 1]")
+@click.option("--count", type=click.IntRange(1), help="Number of simulated readings.  [default: 1]")
 @click.option("--seed", type=int, help="Make the simulated values repeatable.")
 @click.option(
     "--file",
@@ -88,18 +89,21 @@ _TRIAL_SPOOL_BYTES = 64 * 1024 * 1024
     type=click.Choice(["ndjson", "csv"]),
     help="What --file holds.  [default: csv for *.csv and *.tsv, else ndjson]",
 )
-@click.option("--delimiter", metavar="CHARACTER", help="Between CSV cells.  [default: detected]")
+@click.option(
+    "--delimiter", metavar="CHARACTER", help="Character between CSV cells.  [default: detected]"
+)
 @click.option(
     "--map",
     "renamed",
     multiple=True,
     metavar="COLUMN=FIELD",
-    help="Field for a CSV column that has another name; repeatable.",
+    help="Field that a CSV column holds, if it has another name; repeatable.",
 )
 @click.option(
     "--time-zone",
     metavar="ZONE",
-    help="Of CSV times without an offset: UTC, +02:00 or Europe/Berlin.  [default: refuse them]",
+    help="Time zone of CSV times without an offset: UTC, +02:00 or Europe/Berlin.  [default: such "
+    "times are invalid]",
 )
 @click.option(
     "--from-line",
@@ -107,9 +111,19 @@ _TRIAL_SPOOL_BYTES = 64 * 1024 * 1024
     default=1,
     help="First line of --file to publish; earlier ones are skipped.  [default: 1]",
 )
-@click.option("--message", "messages", multiple=True, metavar="JSON", help="A reading; repeatable.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings per second.")
-@click.option("--pack/--no-pack", default=True, help="Several readings to a message.")
+@click.option(
+    "--message", "messages", multiple=True, metavar="JSON", help="Publish this reading; repeatable."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Readings per second at most.  [default: no limit]",
+)
+@click.option(
+    "--pack/--no-pack",
+    default=True,
+    help="Put several readings into a message, or send one per message.",
+)
 @click.option(
     "--max-linger",
     "max_linger_seconds",
@@ -118,12 +132,14 @@ _TRIAL_SPOOL_BYTES = 64 * 1024 * 1024
     show_default=True,
     help="Seconds that a reading waits for others to fill its message.",
 )
-@click.option("--check/--no-check", default=True, help="Publish only what fits the contract.")
+@click.option(
+    "--check/--no-check", default=True, help="Publish only what fits the contract, or any bytes."
+)
 @click.option(
     "--basic-ingest/--no-basic-ingest",
     default=True,
-    help="Publish through Basic Ingest, which is cheaper, or to the plain topic, which subscribers "
-    "receive too.",
+    help="Publish through Basic Ingest, which is cheaper, or to the plain topic, which MQTT "
+    "subscribers receive too.",
 )
 @click.option(
     "--topic",
@@ -159,12 +175,14 @@ def main(
 ) -> None:
     """Publish readings as a device, with MQTT 5 over mutual TLS and QoS 1.
 
-    Readings are simulated unless --file or --message brings them.
+    Readings are simulated, unless --file or --message is given.
     """
     if file is not None and messages:
         raise click.UsageError("expected --file or --message, got both")
     if (file is not None or messages) and (count is not None or seed is not None):
-        raise click.UsageError("--count and --seed are the simulator's; drop them or the input")
+        raise click.UsageError(
+            "--count and --seed are for simulated readings: remove them, or --file and --message"
+        )
     if math.isnan(max_linger_seconds) or (rate is not None and math.isnan(rate)):
         raise click.UsageError("expected numbers for --max-linger and --rate, got nan")
     if file is None and (file_format or delimiter or renamed or time_zone or from_line > 1):
@@ -224,7 +242,7 @@ def _open_sink(
     max_linger_seconds: float,
 ) -> Sink:
     """Open the identity's sink, or one without a spool on disk to try ``trial_topic``."""
-    # What is not checked may not be JSON, and would spoil the message for the others.
+    # An unchecked payload may not be JSON, and would make the whole message unreadable.
     pack = pack and check is not None
     if trial_topic is None:
         return open_sink(own, topic, check=check, pack=pack, max_linger_seconds=max_linger_seconds)
@@ -307,7 +325,7 @@ def _from_file(
 def _simulator(contract: Contract, seed: int | None) -> Simulator:
     if seed is None:
         seed = random.randrange(2**32)  # noqa: S311  # plausible, not secret
-    # A value that cannot be simulated now never can be: say so before connecting.
+    # If no value can be simulated for the contract, fail before connecting.
     Simulator(contract, seed=seed, clock=time.time).reading()
     return Simulator(contract, seed=seed, clock=time.time)
 

@@ -1,4 +1,4 @@
-"""The connector: connects a device, and again after every loss, until the broker says no."""
+"""The connector connects a device, and reconnects it until the broker refuses the device."""
 
 import random
 import threading
@@ -15,9 +15,9 @@ from device.errors import ConnectionDropped, ConnectionFailed, DeviceError, Unre
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 
-# A broker that ends the connection this often in a row, without a reason, refuses the device. For a
-# device that was connected the limit is higher: several messages, or a fault of the broker, may be
-# the cause.
+# If the broker ends the connection this often in a row without a reason, it refuses the device. The
+# limit is higher for a device that was connected: several messages, or a fault of the broker, may
+# be the cause.
 _MOST_DROPS = 3
 _MOST_DROPS_OVER_MESSAGES = 12
 
@@ -52,8 +52,8 @@ class Connector:
     Attributes:
         connection: The connection, or None while there is none.
         was_connected: Whether it has been connected at all.
-        last_error: Why there is no connection at the moment; it keeps trying.
-        failure: Why it has stopped trying, or None.
+        last_error: Why there is no connection at the moment; more attempts follow.
+        failure: Why there will be no more attempts, or None.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Connector:
         self._stop.set()
 
     def run(self) -> None:
-        """Stay connected until ``stop`` is called or trying again would not help."""
+        """Stay connected until ``stop`` is called or another attempt would not help."""
         backoff = _FIRST_BACKOFF_SECONDS
         drops = 0
         while not self._stop.is_set():

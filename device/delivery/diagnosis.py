@@ -22,7 +22,8 @@ def find_out(identity: Identity, symptom: str) -> ConnectionFailed:
         _handshake(identity)
     except ssl.SSLCertVerificationError as error:
         return ConnectionRefused(
-            f"the broker at {address} is not one that {identity.ca_path} vouches for ({error})",
+            f"the certificate of the broker at {address} is not signed by a CA in "
+            f"{identity.ca_path} ({error})",
             remedy="is it the right broker, and this machine's clock right? "
             f"{provision_remedy(identity)}",
         )
@@ -30,8 +31,8 @@ def find_out(identity: Identity, symptom: str) -> ConnectionFailed:
         return Unreachable(f"{address} ends connections before TLS is set up", remedy=status)
     except ssl.SSLError as error:
         return ConnectionRefused(
-            f"TLS with {address} failed ({error}): the broker does not take the "
-            f"certificate, or it is not an MQTT broker",
+            f"TLS with {address} failed ({error}): the broker rejects the certificate, or it is "
+            "not an MQTT broker",
             remedy=provision_remedy(identity),
         )
     except OSError as error:

@@ -42,10 +42,10 @@ _CLOSE_TIMEOUT_SECONDS = 5.0
 # How long a lost connection may take to come back before it counts as gone.
 _RECONNECT_SECONDS = 30.0
 
-# The broker dropped the connection this often while messages were in flight, with no
-# acknowledgement in between: what we send makes it do so.
+# If the broker drops the connection this often while messages are in flight, with no
+# acknowledgement in between, one of the messages is the cause.
 _MAX_DROPS = 3
-# The connection ended on this side, since the network let nothing through.
+# This side ended the connection, because the broker did not answer a ping.
 _NO_PONG = "AWS_ERROR_MQTT5_PING_RESPONSE_TIMEOUT"
 
 
@@ -55,7 +55,7 @@ class Outcome(Enum):
     ACKNOWLEDGED = "acknowledged"
     """The broker has it, and has handed it to the rules."""
     REFUSED = "refused"
-    """The broker, or its published limits, said no: it did not and will not arrive."""
+    """The broker refused it, or it exceeds the broker's limits: it did not arrive."""
     UNKNOWN = "unknown"
     """There was no answer: it may or may not have arrived."""
 
@@ -67,8 +67,8 @@ class PublishResult:
     Attributes:
         outcome: Of sending it.
         reason: Why; empty if it was acknowledged.
-        hung_up: It was in flight each time the broker ended the connection, so often that one of
-            the messages in flight must be the cause.
+        hung_up: It was in flight when the broker ended the connection, which happened so often
+            that one of the messages in flight must be the cause.
     """
 
     outcome: Outcome
@@ -103,8 +103,8 @@ class Connection:
     every message without an answer becomes ``UNKNOWN``.
 
     Args:
-        identity: Whose certificate, client id and broker to use.
-        client_id: Another client id than the identity's, to see the policy refuse it.
+        identity: Its certificate, client id and broker are used.
+        client_id: Use this client id instead, for example to test the policy.
     """
 
     def __init__(self, identity: Identity, *, client_id: str | None = None) -> None:
@@ -139,7 +139,7 @@ class Connection:
 
         Raises:
             IdentityError: TLS cannot use the identity's files.
-            ConnectionRefused: The broker answered, and said no.
+            ConnectionRefused: The broker answered with a refusal.
             Unreachable: No broker answered.
         """
         self._client = sdk.build_client(
@@ -172,8 +172,8 @@ class Connection:
     def publish(self, topic: str, payload: bytes) -> "Future[PublishResult]":
         """Send a message with QoS 1; the result comes from another thread.
 
-        The result is certain to come: ``ACKNOWLEDGEMENT_TIMEOUT_SECONDS`` after it was sent without
-        an answer, or when the connection is closed, it is ``UNKNOWN``.
+        There is always a result. It is ``UNKNOWN`` if there is no answer within
+        ``ACKNOWLEDGEMENT_TIMEOUT_SECONDS``, or when the connection is closed first.
 
         Raises:
             ConnectionFailed: The connection is closed or lost for good; the message was not sent.
@@ -194,9 +194,7 @@ class Connection:
         try:
             sent = client.publish(packet)
         except RuntimeError as error:
-            self._settle(
-                answer, PublishResult(Outcome.REFUSED, f"the SDK does not take it: {error}")
-            )
+            self._settle(answer, PublishResult(Outcome.REFUSED, f"the SDK rejects it: {error}"))
             return answer
         sent.add_done_callback(lambda done: self._settle(answer, self._result_of(done)))
         return answer
@@ -243,7 +241,7 @@ class Connection:
         client.stop()
         if self._connected:  # else there is nothing to wait for, and it may take long
             self._stopped.wait(_CLOSE_TIMEOUT_SECONDS)
-        # The SDK completes what it knew of when it stopped; a message may have come after that.
+        # The SDK completes the messages that it had when it stopped; others may have come later.
         with self._lock:
             pending = list(self._pending)
         for answer in pending:

@@ -1,11 +1,11 @@
-"""The outbox: decides what to store and what to send next.
+"""The outbox decides what to store and what to send next.
 
-Pure: no threads, clock, disk or network. The sink does what this decides, and reports back.
+Pure: no threads, clock, disk or network. The worker carries its decisions out, and reports back.
 
 Messages are sent in order, several without an answer at a time, and again when there was no answer.
 A message that the broker refuses is sent again only after all others, by itself. When the broker
-ends the connection, one of the messages in flight may be why: these are then sent one by one, and
-one that again makes the broker disconnect, now alone, is refused too.
+ends the connection, one of the messages in flight may be the cause. They are then sent one by one,
+and a message that makes the broker disconnect while it is alone counts as refused too.
 """
 
 import math
@@ -19,7 +19,7 @@ from device.delivery.packer import Packer
 from device.delivery.spool import Additions, SpooledMessage
 
 RETRY_SECONDS = 600.0
-"""How long a refused message waits until it is sent again."""
+"""How long a refused message waits before it is sent again."""
 
 
 class SpooledMessages(Protocol):
@@ -69,7 +69,7 @@ class Outbox:
         max_linger_seconds: How long a reading waits for others to fill its message.
         step_bytes: How many bytes to store in one transaction, about.
         last_id: The id of the newest message that there ever was in the spool.
-        readings: Topic and payload of readings that an earlier run left; they have waited enough.
+        readings: Topic and payload of readings that an earlier run left; they are packed at once.
         refused: Messages that were refused in an earlier run: ids to readings.
         now: The time, in seconds from any start.
     """
@@ -118,7 +118,7 @@ class Outbox:
         return now >= self._pack_at
 
     def seconds_to_next(self, now: float, *, connected: bool) -> float:
-        """Return how long there is nothing to do, if nothing happens."""
+        """Return the seconds until there is something to do, if nothing else happens."""
         at = math.inf
         if connected:
             at = min(self._pack_at, self._retry_at if self._refused else math.inf)
@@ -170,7 +170,7 @@ class Outbox:
     def _additions(
         self, messages: list[SpooledMessage], single: list[bytes], packers: dict[str, Packer]
     ) -> Additions:
-        """Tell apart the readings that were on disk already from the new ones."""
+        """Separate the readings that were on disk already from the new ones."""
         packed = {}
         for topic, packer in packers.items():
             before = len(self._packers[topic])
@@ -196,7 +196,7 @@ class Outbox:
     # What to send.
 
     def next_messages(self, spool: SpooledMessages, now: float) -> list[SpooledMessage]:
-        """Return messages to send now, in order; empty if there are none, or answers are due."""
+        """Return messages to send now, in order; none if answers must come first."""
         if now >= self._retry_at:
             self._retry_at = now + RETRY_SECONDS
             self._to_retry |= self._refused

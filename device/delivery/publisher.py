@@ -15,12 +15,12 @@ from device.readings.check import ReadingError
 from device.readings.complaints import Complaints
 from device.readings.sources import Payload, Source, Unusable
 
-# A first attempt to connect, and finding out why it failed.
+# How long a first attempt to connect and its diagnosis may take.
 _CONNECT_SECONDS = mqtt.CONNECT_TIMEOUT_SECONDS + 6.0
 # After Ctrl-C: long enough for an answer in flight, short enough for a person who waits.
 _INTERRUPTED_WAIT_SECONDS = 3.0
 _TICK_SECONDS = 0.2
-# A spool that is empty and has no room for this long is on a disk that others have filled.
+# If an empty spool has no room for this long, other programs have filled the disk.
 _NO_ROOM_SECONDS = 3.0
 
 
@@ -99,7 +99,7 @@ class Publisher:
     Args:
         sink: Closed by ``publish``.
         progress: Called often, with the report so far.
-        say: Called with a line for each thing that a person should know.
+        say: Called with a line of text for the user.
         noun: What the source numbers: ``line``, ``message`` or ``reading``.
         first: Number of the first item to publish; earlier ones are skipped.
         rate: Readings per second at most; None for no limit.
@@ -122,7 +122,7 @@ class Publisher:
         self._first = first
         self._interval = 0.0 if rate is None else 1 / rate
         self._report = PublishingReport()
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._put = deque[int]()  # numbers of what was put, in order, and may not be on disk yet
         self._stored = 0
 
@@ -170,18 +170,18 @@ class Publisher:
 
     def _take_all(self, source: Source) -> None:
         due = time.monotonic()
-        self._look()
+        self._check_sink()
         for item in source:
             self._report.last = item.number
-            if time.monotonic() >= self._next_look:
-                self._look()
+            if time.monotonic() >= self._next_check:
+                self._check_sink()
             if item.number < self._first:
                 continue
             if isinstance(item, Unusable):
                 self._refuse(item)
             else:
                 while (left := due - time.monotonic()) > 0:
-                    self._look()
+                    self._check_sink()
                     time.sleep(min(left, _TICK_SECONDS))
                 due = max(due + self._interval, time.monotonic() - 1)  # catch up by 1 s at most
                 self._take(item)
@@ -201,7 +201,7 @@ class Publisher:
                 if not told:
                     self._say("the spool is full; waiting for the broker")
                 told = True
-                self._look()
+                self._check_sink()
                 if self._sink.totals().spooled:
                     last_use = time.monotonic()
                 elif time.monotonic() - last_use > _NO_ROOM_SECONDS:
@@ -214,9 +214,13 @@ class Publisher:
         self._report.invalid += 1
         self._complaints.add(item.number, item.reason)
 
-    def _look(self) -> None:
-        """Raise what makes it useless to go on, and report progress."""
-        self._next_look = time.monotonic() + _TICK_SECONDS
+    def _check_sink(self) -> None:
+        """Report progress.
+
+        Raises:
+            DeviceError: The sink will send nothing more.
+        """
+        self._next_check = time.monotonic() + _TICK_SECONDS
         if self._sink.failure is not None:
             raise self._sink.failure
         self._show_progress()

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-# The other codes speak for themselves.
+# Other codes need no explanation.
 # https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html#mqtt5-reason-codes
 CONNECT_REASONS = {
     "BAD_USERNAME_OR_PASSWORD": "the certificate is not known to the broker or not active",
     "BANNED": "this client has been banned",
-    "CLIENT_IDENTIFIER_NOT_VALID": "the client id is not one that the broker takes",
-    "CONNECTION_RATE_EXCEEDED": "it connects too often; wait a minute",
+    "CLIENT_IDENTIFIER_NOT_VALID": "the broker does not accept this client id",
+    "CONNECTION_RATE_EXCEEDED": "this client connects too often; wait a minute",
     "NOT_AUTHORIZED": (
         "the policy does not allow this client id: it must be the thing's name (a customer's: "
         "{thing}.{customer}), and the certificate must be attached to that thing and to its policy"
@@ -17,7 +17,7 @@ CONNECT_REASONS = {
     "SERVER_BUSY": "the broker is busy; try again later",
     "SERVER_UNAVAILABLE": "the broker is not available; try again later",
 }
-# A connection that was there before may come back after these.
+# After these, a connection that was lost may come back.
 TRANSIENT_REASONS = {
     "CONNECTION_RATE_EXCEEDED",
     "QUOTA_EXCEEDED",
@@ -28,17 +28,17 @@ PUBLISH_REASONS = {
     "NOT_AUTHORIZED": "the device's policy does not allow this topic",
     "PAYLOAD_FORMAT_INVALID": "the payload is not what the message says it is",
     "QUOTA_EXCEEDED": "a limit of AWS IoT Core is reached",
-    "TOPIC_NAME_INVALID": "the topic is not one that the broker takes",
+    "TOPIC_NAME_INVALID": "the broker does not accept this topic",
 }
-# These are about a message, if one is in flight.
+# If a message is in flight, these are about the message.
 MESSAGE_DISCONNECTS = {
     "MALFORMED_PACKET": "it does not understand what was sent",
     "PACKET_TOO_LARGE": "a message is larger than the broker takes",
     "PAYLOAD_FORMAT_INVALID": "a payload is not what the message says it is",
     "PROTOCOL_ERROR": "it does not understand what was sent",
-    "TOPIC_NAME_INVALID": "the topic is not one that the broker takes",
+    "TOPIC_NAME_INVALID": "the broker does not accept this topic",
 }
-# After these, connecting again would only repeat what led here.
+# After these, another connection would end in the same way.
 FINAL_DISCONNECTS = {
     **MESSAGE_DISCONNECTS,
     "ADMINISTRATIVE_ACTION": "an operator ended the connection",

@@ -23,7 +23,7 @@ class Reserve:
 
     Args:
         path: Of the file, made with mode 0600; None for a spool in memory, which needs none.
-        max_bytes: How large it is; smaller on a disk that has little room.
+        max_bytes: Size of the file. It is smaller if the disk has little room.
     """
 
     def __init__(self, path: Path | None, *, max_bytes: int) -> None:
@@ -38,7 +38,7 @@ class Reserve:
             self.take()
 
     def take(self) -> None:
-        """Take the room; without effect if it is taken already, or if there is none."""
+        """Take the room, unless it is taken already or the disk has none."""
         if self._path is None:
             return
         with contextlib.suppress(OSError):

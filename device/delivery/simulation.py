@@ -180,13 +180,13 @@ class Simulation:
         ]
         heapify(turns)
         gone: set[int] = set()
-        next_look = now
+        next_report = now
         while turns and len(gone) < len(everyone):
             due, number = turns[0]
             if due >= end:
                 return
-            while (left := due - time.monotonic()) > 0 or time.monotonic() >= next_look:
-                next_look = time.monotonic() + _TICK_SECONDS
+            while (left := due - time.monotonic()) > 0 or time.monotonic() >= next_report:
+                next_report = time.monotonic() + _TICK_SECONDS
                 self._progress(self._report)
                 time.sleep(max(0.0, min(left, _TICK_SECONDS)))
             # A device whose messages are not answered skips its turns; the others keep theirs.

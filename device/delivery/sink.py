@@ -1,4 +1,4 @@
-"""Where a program puts readings: on disk at once, to the broker as soon as it can be reached.
+"""The sink takes readings, stores them on disk, and sends them when the broker can be reached.
 
 Two threads do the work: ``device.delivery.worker`` stores and sends, ``device.delivery.connector``
 keeps the device connected.
@@ -59,7 +59,9 @@ def open_sink(
 
 
 class Sink:
-    """Takes readings for one topic; made by ``device.open``. A context manager, thread-safe.
+    """Takes readings for one topic; ``device.open`` makes it.
+
+    It is a context manager. Several threads may use it at once.
 
     Args:
         spool: Open; closed by ``close``.
@@ -131,7 +133,7 @@ class Sink:
         try:
             self.close()
         except DeviceError:
-            if kind is None:  # otherwise the first error is what a person must see
+            if kind is None:  # otherwise the first error is the one to show
                 raise
 
     # What a program calls.
@@ -142,16 +144,16 @@ class Sink:
         One reading per call: a list of readings is refused.
 
         Raises:
-            ReadingError: It is not a mapping, holds what JSON does not have (NaN, a Decimal, bytes,
-                a set, half a surrogate pair, itself), does not fit the contract, or is longer than
-                a message may be. It was not taken.
+            ReadingError: It is not a mapping, holds a value that JSON cannot express (NaN, a
+                Decimal, bytes, a set, half a surrogate pair, itself), does not fit the contract,
+                or is longer than a message may be. It was not taken.
             SpoolFull: There is no room, and ``when_full`` is ``"refuse"``. It was not taken.
             SpoolError: The spool cannot be written, or the sink is closed. It was not taken.
         """
         self.put_payload(encode(reading))
 
     def put_payload(self, payload: bytes, *, wait: bool = True) -> None:
-        """Take a payload that was encoded elsewhere. All readings of all callers are checked here.
+        """Take a payload that is encoded already. The check of every caller's readings is here.
 
         Args:
             payload: A reading, one JSON object, which may share a message with others if the sink
@@ -209,7 +211,7 @@ class Sink:
             return worker.tally.spooled == 0 and not worker.entries
 
     def close(self, timeout_seconds: float = mqtt.ACKNOWLEDGEMENT_TIMEOUT_SECONDS + 1.0) -> None:
-        """Flush, disconnect and release the spool; what is left in it goes out with the next run.
+        """Flush, disconnect and release the spool. The next run sends what is left in it.
 
         Raises:
             SpoolFull: Some readings that were put without waiting are not on disk and are lost.
@@ -238,9 +240,9 @@ class Sink:
     def failure(self) -> DeviceError | None:
         """Why this sink will send nothing more, or None.
 
-        The broker says that another client uses this id, or that it does not take the certificate,
-        the client id or the topic: another attempt would not help. Readings are taken all the same.
-        Or it is a ``SpoolError``: the spool cannot be written, and no reading is taken either.
+        The broker has reported that another client uses this id, or has refused the certificate,
+        the client id or the topic, so that another attempt would not help. Readings are still
+        taken. After a ``SpoolError`` the spool cannot be written, and no reading is taken.
         """
         return self._worker.error or self._connector.failure
 
@@ -255,7 +257,7 @@ class Sink:
         return self._connector.was_connected
 
     def wait_for_connection(self, timeout_seconds: float) -> bool:
-        """Wait until the first attempt to connect is decided; return whether it succeeded."""
+        """Wait for the end of the first attempt to connect; return whether it succeeded."""
         connector = self._connector
         with self._worker.changed:
             self._worker.changed.wait_for(

@@ -68,12 +68,12 @@ class Additions:
 
     @property
     def size_bytes(self) -> int:
-        """How long all payloads are."""
+        """Length of all payloads together."""
         return sum(self._sizes())
 
     @property
     def longest_bytes(self) -> int:
-        """How long the longest payload is."""
+        """Length of the longest payload."""
         return max(self._sizes(), default=0)
 
     def _sizes(self) -> Iterator[int]:
@@ -82,16 +82,16 @@ class Additions:
 
 
 class Spool:
-    """The database. One process, and in it one thread at a time.
+    """The database. One process may have it open, and one thread at a time may use it.
 
     Args:
-        path: Of the file, made if it is not there, for its owner alone; its folder exists.
-            None for a spool in memory, for what need not outlive the process.
-        max_bytes: How much of the disk it may use, at least ``MIN_BYTES``: database, WAL and
-            reserve together.
+        path: The file, in a folder that exists. If it is missing, it is made, readable by its
+            owner only. None for a spool in memory, which ends with the process.
+        max_bytes: How much disk space database, WAL and reserve may use together, at least
+            ``MIN_BYTES``.
 
     Attributes:
-        step_bytes: Payloads that one transaction should add.
+        step_bytes: Length of the payloads that one transaction should add.
         max_payload_bytes: The longest payload that it takes while there is room on the disk.
 
     Raises:
@@ -100,7 +100,7 @@ class Spool:
 
     def __init__(self, path: Path | None, *, max_bytes: int) -> None:
         self._name = str(path) if path is not None else "memory"
-        self._is_durable: bool | None = None  # the setting of SQLite, once it is known
+        self._is_durable: bool | None = None  # SQLite's setting; None before the first write
         self._wal = None if path is None else path.with_name(f"{path.name}-wal")
         max_bytes = max(min(max_bytes, spool_file.most_bytes()), MIN_BYTES)
         with self._explained():
@@ -150,7 +150,7 @@ class Spool:
 
     @property
     def room_bytes(self) -> int:
-        """About how many more bytes of payloads it may take, as far as its limit goes."""
+        """About how many more bytes of payloads fit within its limit."""
         pages = self._max_pages - self._pragma("page_count") + self._pragma("freelist_count")
         return (pages - _EXTRA_PAGES) * _PAGE_BYTES
 
@@ -161,7 +161,7 @@ class Spool:
         return spool_file.count(self._database)
 
     def last_id(self) -> int:
-        """The id of the newest message that there ever was."""
+        """The highest message id so far, that of removed messages included."""
         row = self._database.execute(
             "SELECT seq FROM sqlite_sequence WHERE name = 'messages'"
         ).fetchone()
@@ -238,7 +238,7 @@ class Spool:
     def note_refusals(self, message_ids: Collection[int], now: float) -> None:
         """Keep when the broker refused messages for the first time, if there is room for that.
 
-        A time from before the clock was set gives way to the next.
+        A time that was noted before the clock was set is replaced.
         """
         with contextlib.suppress(SpoolFull):
             self._write(

@@ -32,16 +32,16 @@ class Contents:
     """What is in a spool, counted in readings.
 
     Attributes:
-        waiting: All of them.
-        refused: Those that the broker has refused.
+        waiting: All readings.
+        refused: The readings that the broker has refused.
     """
 
     waiting: int
     refused: int
 
 
-def look(path: Path) -> Contents:
-    """Return what is in the spool at ``path``, and leave it as it is.
+def contents_of(path: Path) -> Contents:
+    """Return what is in the spool at ``path``, without changing it.
 
     Raises:
         SpoolInUse: A process has it open.

@@ -1,4 +1,4 @@
-"""Counts of what became of the readings that a sink took."""
+"""Count what became of the readings that a sink took."""
 
 from collections import Counter
 from collections.abc import Mapping

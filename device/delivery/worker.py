@@ -1,9 +1,8 @@
-"""The worker: stores what a program has put, sends it, and removes what was acknowledged.
+"""The worker stores what a program has put, sends it, and removes what was acknowledged.
 
-It does this in rounds. In each, it removes what the broker has acknowledged, stores the readings
-that were put meanwhile in as few transactions as possible, and sends what may be sent, as
-``device.delivery.outbox`` decides. So one transaction serves all readings that came during the one
-before.
+It works in rounds. In each round it removes what the broker has acknowledged, stores the readings
+that were put in the meantime, and sends what ``device.delivery.outbox`` decides. Readings that
+arrive during one transaction share the next one.
 """
 
 import contextlib
@@ -26,11 +25,11 @@ WhenFull = Literal["refuse", "drop_oldest"]
 REFUSED_KEPT_SECONDS = 7 * 24 * 3600.0
 """How long refused messages are kept, to be sent again: the policy may be fixed meanwhile."""
 
-# Readings that are put faster than the disk takes them wait in memory, but not more than these.
+# How many readings wait in memory at most, when they are put faster than the disk stores them.
 _MOST_WAITING = 10_000
-# A spool that is full tries again after this long: other programs may have given room back.
+# After this long, a full spool tries again: other programs may have freed disk space.
 _FULL_SECONDS = 1.0
-# When room is made, make this much more, so that it is not made for every reading.
+# When old messages are dropped, free this much more, so that not every reading drops one.
 _DROP_BYTES = 16 * 1024
 
 
@@ -119,7 +118,7 @@ class Worker:
             SpoolError: The spool cannot be written, or was closed. It was not taken.
         """
         size = len(entry.payload)
-        if size > self._spool.step_bytes:  # on a disk with little room; do not empty it for this
+        if size > self._spool.step_bytes:  # the disk has little room; dropping messages is no help
             raise self._full()
         with self.changed:
             if len(self.entries) >= _MOST_WAITING:
@@ -243,7 +242,7 @@ class Worker:
                 self.changed.notify_all()
 
     def _give_back(self, entries: list[QueuedPayload]) -> None:
-        """Note that there is no room; the others stay, as nobody waits to be told."""
+        """Refuse the payloads that a caller waits for, as there is no room; keep the others."""
         with self.changed:
             self._full_until = time.monotonic() + _FULL_SECONDS
             for entry in entries:

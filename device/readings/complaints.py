@@ -1,4 +1,4 @@
-"""Tells a person which readings are invalid: the first few of each kind, then only their number."""
+"""Report invalid readings: print the first few of each kind, and then only count them."""
 
 import re
 from collections import Counter
@@ -27,7 +27,7 @@ class Complaints:
         self._shown = 0
 
     def add(self, number: int, reason: str) -> None:
-        """Take one in; print it if few of its kind were printed before."""
+        """Count one, and print it if few of its kind were printed before."""
         kind = _PLACE.sub("", reason.partition(", got ")[0])
         if kind not in self._kinds and len(self._kinds) >= _MOST_KINDS:
             kind = "other reasons"

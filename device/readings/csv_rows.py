@@ -28,7 +28,7 @@ DELIMITERS = ",;\t|"
 # The first line with which Excel names the delimiter of the lines after it.
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
-# Longer than any reading may be, so that a file that is not text does not fill the memory.
+# Longer than any reading may be. Without a limit, a file that is not text would fill the memory.
 _LONGEST_LINE_CHARACTERS = 1 << 20
 
 # The columns that the pipeline adds to a row; no contract may use these names.
@@ -169,7 +169,7 @@ class CsvRows:
             return Unusable(line, "expected UTF-8")
 
     def _likely_delimiter(self, first: str, fields: Mapping[str, str]) -> str:
-        """Return the delimiter that the header tells; a name of a field holds none of them."""
+        """Return the delimiter that splits the header into the most known names."""
         names = self._known.keys() | _ROW_COLUMNS | fields.keys()
 
         def known(delimiter: str) -> int:
@@ -230,7 +230,7 @@ class CsvRows:
                 ) from None
 
     def _steps(self, path: str) -> tuple[str, ...]:
-        """Return the way to a field; only objects of the contract have fields of their own."""
+        """Return the names down to a field; only objects of the contract have fields inside."""
         parent = path.rpartition(".")[0]
         if path in self._known or (parent in self._known and self._known[parent].schema.fields):
             return tuple(path.split("."))
@@ -249,7 +249,7 @@ class CsvRows:
 
 
 class _Lines:
-    """The lines of a file, numbered; a line that no reading can have is a ``csv.Error``."""
+    """The lines of a file, numbered. A line longer than any reading is a ``csv.Error``."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text

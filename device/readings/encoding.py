@@ -1,4 +1,4 @@
-"""A reading of a Python program as JSON text: only what JSON has, nothing changed in silence."""
+"""Encode a Python program's reading as JSON, and refuse values that JSON cannot express."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from device.readings.check import ReadingError
 def encode(reading: Mapping[str, Any]) -> bytes:
     """Return ``reading`` as one JSON object in UTF-8, without blanks.
 
-    Mappings, lists, tuples, strings, numbers, booleans and None have a form in JSON. Nothing else
-    is converted: a Decimal or a time has several forms, and the program must choose one.
+    Mappings, lists, tuples, strings, numbers, booleans and None are encoded. Nothing else is
+    converted: there are several ways to write a Decimal or a time, and the program must choose one.
 
     Raises:
         ReadingError: It is not a mapping, or holds a value that JSON does not have: NaN, Infinity,

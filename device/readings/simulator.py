@@ -162,7 +162,7 @@ class Simulator:
         return rounded if lowest <= rounded <= highest else min(max(value, lowest), highest)
 
     def _walk(self, path: str, low: float, high: float, unit: str | None) -> float:
-        """The next step of a walk that shuns the edges."""
+        """Return the next value of a random walk, which is drawn towards the centre."""
         width = high / 2 - low / 2  # halves: the whole may be more than a float holds
         typical = _TYPICAL.get(unit or "", math.nan)
         centre = typical if low < typical < high else low + width
@@ -176,7 +176,7 @@ class Simulator:
 
 
 def _allows(schema: Schema, value: Scalar) -> bool:
-    """Whether ``value``, of the schema's type, keeps to the limits beside its type."""
+    """Whether ``value``, which is of the schema's type, is within the schema's limits."""
     if value is None:
         return True
     if isinstance(value, str):

@@ -20,7 +20,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class TimeError(ValueError):
-    """A time that could be several moments, or none; the message is ``expected …, got …``."""
+    """A time that names several moments or none; the message is ``expected …, got …``."""
 
 
 def time_zone(name: str) -> tzinfo:
@@ -50,7 +50,7 @@ def epoch(text: str, unit: Literal["ms", "s"], zone: tzinfo | None) -> int | Non
         text: ``2026-11-25 04:42:40.123Z`` and the like, with a T or a blank, with or without
             seconds, a fraction and an offset.
         unit: What to count: milliseconds or seconds.
-        zone: Where a time without an offset was read; None if that is not known.
+        zone: Time zone of a time without an offset; None if it is not known.
 
     Returns:
         None if ``text`` is not a time.

@@ -36,8 +36,8 @@ if TYPE_CHECKING:  # the stubs are a development requirement
 JOURNAL_FILE = "provisioning.json"
 """The journal in the identity's folder; exists while provisioning is unfinished."""
 
-# How far this machine's clock may be ahead of AWS's when a lost certificate is looked for;
-# AWS refuses requests from clocks that are off by more than a few minutes.
+# How far this machine's clock may be ahead of AWS's in a search for a lost certificate. AWS rejects
+# requests from clocks that are off by more than a few minutes.
 _CLOCK_TOLERANCE = timedelta(hours=1)
 
 

@@ -87,7 +87,7 @@ class Context:
             SpoolError: The spool is damaged.
         """
         path = self.identity.spool_path
-        return spool_file.look(path) if path.exists() else None
+        return spool_file.contents_of(path) if path.exists() else None
 
     @property
     def publisher_is_at_work(self) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from device.delivery.spool import Additions, Spool, SpooledMessage
-from device.delivery.spool_file import Contents, look
+from device.delivery.spool_file import Contents, contents_of
 from device.errors import ExitStatus, SpoolError, SpoolFull, SpoolInUse
 
 LARGE = 1 << 30
@@ -79,21 +79,21 @@ def test_a_spool_that_an_earlier_release_left_is_taken_over_with_all_that_is_in_
         ]
         assert [content for _, content in spool.readings()] == [b'{"n":5}']
         spool.close()
-    assert look(tmp_path / "spool.db") == Contents(waiting=6, refused=1)
+    assert contents_of(tmp_path / "spool.db") == Contents(waiting=6, refused=1)
 
 
 def test_a_look_changes_nothing(path: Path) -> None:
     spool = Spool(path, max_bytes=LARGE)
     add(spool, ("a", b"x", 10), readings=[("a", b"{}")])
     with pytest.raises(SpoolInUse):
-        look(path)
+        contents_of(path)
     spool.close()
     before = path.read_bytes()
-    assert look(path) == Contents(waiting=11, refused=0)
+    assert contents_of(path) == Contents(waiting=11, refused=0)
     assert path.read_bytes() == before
     path.unlink()
     with pytest.raises(SpoolError, match="cannot use the spool"):
-        look(path)
+        contents_of(path)
     assert not path.exists()
 
 
@@ -264,4 +264,4 @@ def test_a_clock_that_was_not_set_yet_does_not_make_a_refusal_old(spool: Spool) 
 def test_a_look_knows_what_is_not_a_spool_of_ours(path: Path, make: Callable[[Path], None]) -> None:
     make(path)
     with pytest.raises(SpoolError, match="expected a spool"):
-        look(path)
+        contents_of(path)

@@ -77,7 +77,7 @@ def test_a_refused_connection_names_the_client_id_and_the_policys_question(
         pytest.param(
             ssl.SSLCertVerificationError("unable to get local issuer certificate"),
             ConnectionRefused,
-            r"not one that .*ca\.pem vouches for",
+            r"not signed by a CA in .*ca\.pem",
             id="another CA",
         ),
         pytest.param(ssl.SSLError("handshake failure"), ConnectionRefused, "TLS with", id="TLS"),
