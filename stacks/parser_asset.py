@@ -125,8 +125,8 @@ def _packages(lock: str, target: Target) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise AssetError(
-                f"could not install {lock} for {target}: "
-                f"{done.stderr.strip()}; is PyPI reachable? Then run make setup"
+                f"could not install {lock} for {target}: {' '.join(done.stderr.split())}; "
+                "is PyPI reachable? Then run make setup"
             )
 
     return _made_once(_CACHE / "packages" / digest, fill)
