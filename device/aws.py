@@ -303,6 +303,14 @@ def explained(environment: str) -> Iterator[None]:
         raise _unreachable(environment, error) from None
     except exceptions.BotoCoreError as error:
         raise AwsError(f"AWS could not be used for {environment}: {_line(error)}") from None
+    except ValueError as error:
+        if not str(error).startswith("Invalid endpoint"):  # botocore has no class for this one
+            raise
+        raise AwsError(
+            f"AWS could not be used for {environment}: {_line(error)}",
+            ExitStatus.ENVIRONMENT,
+            remedy="correct AWS_ENDPOINT_URL",
+        ) from None
 
 
 def _explained_answer(environment: str, error: exceptions.ClientError) -> AwsError:

@@ -123,6 +123,14 @@ def test_another_account_is_an_error(
     assert caught.value.status is ExitStatus.ENVIRONMENT
 
 
+def test_an_endpoint_that_is_no_url_is_an_error(
+    root: Path, signed_in: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "no-url")
+    with pytest.raises(AwsError, match="Invalid endpoint: no-url; correct AWS_ENDPOINT_URL"):
+        aws.session_for("prod", root)
+
+
 def test_no_credentials_is_an_error(root: Path) -> None:
     with pytest.raises(AwsError, match="expected AWS credentials for prod") as caught:
         aws.session_for("prod", root)
