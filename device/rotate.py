@@ -29,15 +29,17 @@ from device import aws, cli, files, identity
 from device.delivery import mqtt
 from device.errors import AwsError, ExitStatus, IdentityError
 from device.identity import DeviceConfig, Identity
-from device.registry import certificates, journal, ownership, proof, retirement
-from device.registry.registration import ONCE
+from device.registry import certificates, ownership, proof, registration, retirement
+from device.registry.journal import JournalFile
 
 _LINKED = (identity.KEY_FILE, identity.CERTIFICATE_FILE, identity.DEVICE_FILE)
 
 
 @dataclass(frozen=True, slots=True)
-class RotationJournal:
+class RotationJournal(JournalFile):
     """The journal of a rotation: the certificate that it replaces."""
+
+    FILE = identity.ROTATION_FILE
 
     old_certificate_arn: str
 
@@ -83,10 +85,10 @@ class _Rotation:
         self._folder = folder
         self._report = report
         self._iot = environment.session.client("iot")
-        self._iot_once = environment.session.client("iot", config=ONCE)
+        self._iot_once = environment.session.client("iot", config=registration.ONCE)
 
     def run(self) -> Identity:
-        if (self._folder / certificates.JOURNAL_FILE).exists():
+        if (self._folder / certificates.IssueJournal.FILE).exists():
             raise IdentityError(
                 f"expected a complete identity in {self._folder}, got an interrupted provisioning",
                 remedy="run python -m device.provision again",
@@ -108,11 +110,9 @@ class _Rotation:
 
     def _old_arn(self, device: DeviceConfig) -> str:
         """The certificate that is replaced; the journal remembers it from the first step on."""
-        path = self._folder / identity.ROTATION_FILE
-        entry = journal.read(path, RotationJournal)
+        entry = RotationJournal.read(self._folder)
         if entry is None:
-            entry = RotationJournal(device.certificate_arn)
-            journal.write(path, entry)
+            entry = RotationJournal(device.certificate_arn).write(self._folder)
         return entry.old_certificate_arn
 
     def _check_owner(self, device: DeviceConfig, old_arn: str) -> None:
@@ -141,16 +141,16 @@ class _Rotation:
         """Make the new pair in ``slot``, registered like the old one, and activate it."""
         files.make_folder(slot, self._environment.root)
         if (slot / identity.DEVICE_FILE).exists() and not (
-            slot / certificates.JOURNAL_FILE
+            slot / certificates.IssueJournal.FILE
         ).exists():
             return identity.load(slot)
         issued = certificates.issue(self._iot_once, slot, device.client_id, self._report)
         policy_name = names.policy_name(device.environment, device.thing_name, device.customer)
-        self._iot.attach_policy(policyName=policy_name, target=issued.certificate_arn)
-        self._iot.attach_thing_principal(
-            thingName=device.thing_name,
-            principal=issued.certificate_arn,
-            thingPrincipalType="EXCLUSIVE_THING",
+        registration.attach_policy(
+            self._iot, device.environment, policy_name, issued.certificate_arn, self._report
+        )
+        registration.attach_thing(
+            self._iot, device.thing_name, issued.certificate_arn, self._report
         )
         return certificates.install(
             self._iot,

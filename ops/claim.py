@@ -27,7 +27,7 @@ from device import aws, cli, files, identity
 from device.errors import AwsError, ExitStatus
 from device.identity import DeviceConfig, Identity
 from device.registry import certificates, holdings, ownership, retirement
-from device.registry.registration import ONCE
+from device.registry.registration import ONCE, attach_policy
 
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
@@ -55,8 +55,7 @@ def make(environment: aws.AwsEnvironment, report: Callable[[str], None]) -> Iden
             identity.refuse_leftovers(folder)
         policy = names.claim_policy_name(environment.name)
         issued = certificates.issue(iot_once, folder, policy, report)
-        with aws.part_of_stack(iot, environment.name, "policy", policy):
-            iot.attach_policy(policyName=policy, target=issued.certificate_arn)
+        attach_policy(iot, environment.name, policy, issued.certificate_arn, report)
         device = DeviceConfig(
             environment=environment.name,
             thing_name=names.CLAIM,

@@ -173,9 +173,7 @@ class Worker:
         seconds = self._outbox.seconds_to_next(
             time.monotonic(), connected=self.connection is not None
         )
-        if self.is_full:
-            seconds = _FULL_SECONDS
-        return min(seconds, threading.TIMEOUT_MAX)
+        return min(_FULL_SECONDS if self.is_full else seconds, threading.TIMEOUT_MAX)
 
     def round(self) -> None:
         """Do what there is to do now."""
@@ -282,5 +280,4 @@ class Worker:
     def _answered(self, message: SpooledMessage, answer: "Future[PublishResult]") -> None:
         with self.changed:
             self._answers.append((message, answer.result()))
-            self._woken = True
-            self.changed.notify_all()
+            self.wake()

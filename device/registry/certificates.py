@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -27,14 +27,11 @@ from cryptography.x509.oid import NameOID
 from device import files, identity
 from device.errors import IdentityError
 from device.identity import DeviceConfig, Identity
-from device.registry import journal
+from device.registry.journal import JournalFile
 
 if TYPE_CHECKING:  # the stubs are a development requirement
     from mypy_boto3_iot import IoTClient
     from mypy_boto3_iot.type_defs import CertificateTypeDef
-
-JOURNAL_FILE = "provisioning.json"
-"""The journal in the identity's folder; exists while provisioning is unfinished."""
 
 # How far this machine's clock may be ahead of AWS's in a search for a lost certificate. AWS rejects
 # requests from clocks that are off by more than a few minutes.
@@ -51,7 +48,7 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IssueJournal:
+class IssueJournal(JournalFile):
     """The progress of an attempt.
 
     Attributes:
@@ -61,23 +58,11 @@ class IssueJournal:
             They are removed first, so that the new certificate gets a new key.
     """
 
+    FILE = "provisioning.json"
+
     started_at: datetime
     certificate: Certificate | None = None
     new_key: bool = False
-
-    @classmethod
-    def read(cls, folder: Path) -> Self | None:
-        """Return the journal in ``folder``, or None if nothing is unfinished there.
-
-        Raises:
-            IdentityError: The file is not what ``write`` writes.
-        """
-        return journal.read(folder / JOURNAL_FILE, cls)
-
-    def write(self, folder: Path) -> Self:
-        """Save this on disk, so that ``read`` returns it even after a crash."""
-        journal.write(folder / JOURNAL_FILE, self)
-        return self
 
 
 def issue(
@@ -153,7 +138,7 @@ def install(
     if IssueJournal.read(folder) is not None:
         iot.update_certificate(certificateId=device.certificate_id, newStatus="ACTIVE")
         report(f"certificate {device.certificate_id}: active")
-        files.remove(folder / JOURNAL_FILE)
+        files.remove(folder / IssueJournal.FILE)
     return identity.load(folder)
 
 

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from awsiot import iotidentity
 
@@ -26,14 +26,12 @@ from device import files, identity
 from device.delivery import mqtt
 from device.errors import ConnectionRefused, ExitStatus, IdentityError, RequestFailed
 from device.identity import DeviceConfig, Identity
-from device.registry import certificates, journal, proof
-
-JOURNAL_FILE = "enrolment.json"
-"""The journal in the identity's folder; exists while the enrolment is unfinished."""
+from device.registry import certificates, proof
+from device.registry.journal import JournalFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnrolmentJournal:
+class EnrolmentJournal(JournalFile):
     """The progress of an enrolment.
 
     Attributes:
@@ -43,24 +41,12 @@ class EnrolmentJournal:
         asked: AWS IoT was asked to register the certificate, and may have done so.
     """
 
+    FILE = "enrolment.json"
+
     certificate_id: str | None = None
     certificate_pem: str = ""
     ownership_token: str = ""
     asked: bool = False
-
-    @classmethod
-    def read(cls, folder: Path) -> Self | None:
-        """Return the journal in ``folder``, or None if nothing is unfinished there.
-
-        Raises:
-            IdentityError: The file is not what ``write`` writes.
-        """
-        return journal.read(folder / JOURNAL_FILE, cls)
-
-    def write(self, folder: Path) -> Self:
-        """Save this on disk, so that ``read`` returns it even after a crash."""
-        journal.write(folder / JOURNAL_FILE, self)
-        return self
 
 
 class _TokenRefused(RequestFailed):
@@ -125,7 +111,7 @@ class _Enrolment:
     def run(self) -> Identity:
         entry = EnrolmentJournal.read(self._folder)
         if entry is None:
-            if (self._folder / certificates.JOURNAL_FILE).exists():
+            if (self._folder / certificates.IssueJournal.FILE).exists():
                 raise IdentityError(
                     f"expected {self._folder} to be empty or complete, got a provisioning with AWS "
                     "credentials that was interrupted",
@@ -145,7 +131,7 @@ class _Enrolment:
             self._prove(own)
         # This file makes the identity complete.
         files.write_private(self._folder / identity.DEVICE_FILE, own.device.to_json())
-        files.remove(self._folder / JOURNAL_FILE)
+        files.remove(self._folder / EnrolmentJournal.FILE)
         return identity.load(self._folder)
 
     def _registered_already(self, entry: EnrolmentJournal) -> Identity | None:

@@ -2,30 +2,41 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
 from device import files
 from device.errors import IdentityError
 
-T = TypeVar("T")
 
+class JournalFile:
+    """Base of a dataclass that is the content of a journal.
 
-def read(path: Path, kind: type[T]) -> T | None:
-    """Return what ``write`` wrote to ``path``; None if the file does not exist.
-
-    Raises:
-        IdentityError: The file is not a journal of this ``kind``.
+    Attributes:
+        FILE: Name of the file. It exists while the command's work is unfinished.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise IdentityError(f"expected a journal of {path.stem}, got {path}: {error}") from None
 
+    FILE: ClassVar[str]
 
-def write(path: Path, entry: Any) -> None:
-    """Save the dataclass ``entry``, so that ``read`` returns it even after a crash."""
-    files.write_private(path, msgspec.json.format(msgspec.json.encode(asdict(entry))) + b"\n")
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return the journal in ``folder``, or None if nothing is unfinished there.
+
+        Raises:
+            IdentityError: The file is not what ``write`` writes.
+        """
+        path = folder / cls.FILE
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise IdentityError(f"expected a journal of {path.stem}, got {path}: {error}") from None
+
+    def write(self, folder: Path) -> Self:
+        """Save this on disk, so that ``read`` returns it even after a crash."""
+        content: Any = self
+        text = msgspec.json.format(msgspec.json.encode(asdict(content)))
+        files.write_private(folder / self.FILE, text + b"\n")
+        return self

@@ -33,6 +33,35 @@ ONCE = Config(retries={"total_max_attempts": 1})
 """For clients that issue certificates: botocore must not repeat a call whose answer was lost."""
 
 
+def attach_policy(
+    iot: "IoTClient",
+    environment: str,
+    policy_name: str,
+    certificate_arn: str,
+    report: Callable[[str], None],
+) -> None:
+    """Attach the policy, which the stack or ``customers`` makes, unless it is attached already.
+
+    Raises:
+        AwsError: There is no such policy.
+    """
+    attached = aws.listed(iot, "list_attached_policies", "policies", target=certificate_arn)
+    if policy_name not in [policy["policyName"] for policy in attached]:
+        with aws.part_of_stack(iot, environment, "policy", policy_name):
+            iot.attach_policy(policyName=policy_name, target=certificate_arn)
+        report(f"policy {policy_name}: attached to the certificate")
+
+
+def attach_thing(
+    iot: "IoTClient", thing_name: str, certificate_arn: str, report: Callable[[str], None]
+) -> None:
+    """Attach the thing exclusively: a certificate attached to two things could act as both."""
+    iot.attach_thing_principal(
+        thingName=thing_name, principal=certificate_arn, thingPrincipalType="EXCLUSIVE_THING"
+    )
+    report(f"thing {thing_name}: certificate attached")
+
+
 def provision(
     environment: aws.AwsEnvironment,
     thing_name: str,
@@ -263,17 +292,9 @@ class _Provisioning:
         document = self._document(arn.partition(":cert/")[0])
         if document is not None:
             customers.ensure_policy(iot, policy_name, document, self._report)
-        attached = aws.listed(iot, "list_attached_policies", "policies", target=arn)
-        if policy_name not in [policy["policyName"] for policy in attached]:
-            with aws.part_of_stack(iot, self._environment.name, "policy", policy_name):
-                iot.attach_policy(policyName=policy_name, target=arn)
-            self._report(f"policy {policy_name}: attached to the certificate")
+        attach_policy(iot, self._environment.name, policy_name, arn, self._report)
         if arn not in (principals or []):
-            # Exclusively: a certificate that is attached to two things could act as both.
-            iot.attach_thing_principal(
-                thingName=thing_name, principal=arn, thingPrincipalType="EXCLUSIVE_THING"
-            )
-            self._report(f"thing {thing_name}: certificate attached")
+            attach_thing(iot, thing_name, arn, self._report)
 
     def _document(self, owner: str) -> str | None:
         """The customer's policy; None for the thing's own policy, which the stack makes."""

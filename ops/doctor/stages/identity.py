@@ -17,7 +17,7 @@ def files(context: Context) -> str:
     """Every file of the identity is there, and provisioning has completed."""
     if not context.folder.is_dir():
         raise Failed(f"there is no identity in {context.folder}", remedies.provision(context))
-    if (context.folder / certificates.JOURNAL_FILE).exists():
+    if (context.folder / certificates.IssueJournal.FILE).exists():
         raise Failed("provisioning was interrupted", remedies.provision(context))
     device = identity.read_device(context.folder)
     found = (device.environment, device.thing_name, device.customer)
