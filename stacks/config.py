@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 from aws_cdk import Environment
@@ -71,6 +71,9 @@ def _tag_error(message: str) -> PydanticCustomError:
 _Days = Annotated[int, Field(ge=1, le=36500)]
 # History is rebuilt for two days, from raw; until it is there, the live table has to serve them.
 _HistoryDays = Annotated[int, Field(ge=3, le=36500)]
+# An alarm sees at most a day, and metrics of the last minutes may still be on their way.
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+_SilenceMinutes = Annotated[int, Field(ge=5, le=1440)]
 
 
 class ConfigError(ValueError):
@@ -98,6 +101,8 @@ class EnvironmentConfig(BaseModel):
         rebuild_tolerated_failure_percentage: When more hours than this have failed, the rest of
             them is not tried.
         alarm_email: Receives alarms after confirming the subscription. None for no mails.
+        silence_alarm_minutes: How long a channel may be without a message before an alarm, by
+            channel. A channel that is not named may be silent.
         tags: On every resource, beside ``environment``.
 
     Bounds: https://docs.aws.amazon.com/firehose/latest/APIReference/API_BufferingHints.html,
@@ -129,6 +134,7 @@ class EnvironmentConfig(BaseModel):
     rebuild_maximum_concurrency: Annotated[int, Field(ge=1, le=1000)] = 10
     rebuild_tolerated_failure_percentage: Annotated[int, Field(ge=0, le=100)] = 50
     alarm_email: Annotated[str, _text(_EMAIL, "an e-mail address in ASCII")] | None = None
+    silence_alarm_minutes: dict[str, _SilenceMinutes] = {}
     tags: Annotated[dict[str, str], BeforeValidator(_check_tags)] = {}
 
     @model_validator(mode="after")
@@ -148,6 +154,20 @@ class EnvironmentConfig(BaseModel):
     def environment(self) -> Environment:
         """Where the CDK deploys to."""
         return Environment(account=self.account, region=self.region)
+
+    def silence_minutes_of(self, channels: Collection[str]) -> Mapping[str, int]:
+        """Return ``silence_alarm_minutes``.
+
+        Raises:
+            ConfigError: It names a channel that is not in ``channels``.
+        """
+        for channel in self.silence_alarm_minutes:
+            if channel not in channels:
+                raise ConfigError(
+                    f"{_PLACE}.{self.name}.silence_alarm_minutes.{_key(channel)}: unknown channel, "
+                    f"expected one of {', '.join(channels)}"
+                )
+        return self.silence_alarm_minutes
 
 
 def load(environments: object, name: object) -> EnvironmentConfig:

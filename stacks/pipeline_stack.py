@@ -18,6 +18,7 @@ from stacks.constructs.monitoring import Monitoring
 from stacks.constructs.parser_function import ParserFunction
 from stacks.constructs.rebuild_function import RebuildFunction
 from stacks.constructs.storage import Storage
+from stacks.helpers.channel_metrics import ChannelMetrics
 
 # A query without WHERE costs at most half a dollar, at Athena's 5 USD per TB.
 _SCAN_LIMIT = Size.gibibytes(100)
@@ -55,6 +56,7 @@ class PipelineStack(Stack):
         )
         contracts = tuple(contracts)
         channels = [contract.channel for contract in contracts]
+        silence_minutes = config.silence_minutes_of(channels)
         buffering_interval = Duration.seconds(config.buffering_interval_seconds)
         removal_policy = {
             # A first deployment that fails leaves nothing behind.
@@ -82,7 +84,12 @@ class PipelineStack(Stack):
             scan_limit=_SCAN_LIMIT,
             removal_policy=removal_policy,
         )
-        monitoring = Monitoring(self, "Monitoring", alarm_email=config.alarm_email)
+        monitoring = Monitoring(
+            self,
+            "Monitoring",
+            alarm_email=config.alarm_email,
+            metric_math=config.name != "local",
+        )
         access = DeviceAccess(
             self,
             "DeviceAccess",
@@ -155,15 +162,19 @@ class PipelineStack(Stack):
             )
             storage.notify_of_raw_objects(parser.queue, prefix=batcher.raw_prefix)
             catalog.add_tables(contract)
-            monitoring.watch_channel(
-                channel,
+            metrics = ChannelMetrics(
+                channel=channel,
                 rule_name=ingest.rule_name,
                 delivery_stream_name=batcher.delivery_stream.delivery_stream_ref.delivery_stream_name,
                 buffering_interval=buffering_interval,
                 function=parser.function,
                 queue=parser.queue,
                 dead_letter_queue=parser.dead_letter_queue,
-                parser_metric=parser.metric,
+                parser=parser.metric,
+            )
+            minutes = silence_minutes.get(channel)
+            monitoring.watch_channel(
+                metrics, silence=None if minutes is None else Duration.minutes(minutes)
             )
 
         for key, value in {"environment": config.name, **config.tags}.items():

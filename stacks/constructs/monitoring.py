@@ -1,58 +1,50 @@
 """Monitoring: an alarm for each way in which data can be lost or stop unnoticed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from aws_cdk import Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
-from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-# How late a batch or an event may be before somebody is told.
-_DELIVERY_MARGIN = Duration.minutes(10)
-_BACKLOG_LIMIT = Duration.minutes(15)
-# Share of readings that may break the contract: single broken devices are no alarm.
-_REJECTED_PERCENT = 5
+from stacks.helpers.alarms import AlarmRow, channel_alarms
+from stacks.helpers.channel_metrics import ChannelMetrics, iot_metric
 
-
-@dataclass(frozen=True, slots=True)
-class _Alarm:
-    """An alarm that is raised while ``metric`` exceeds ``threshold``; or falls below it.
-
-    Attributes:
-        construct_id: Unique within its channel.
-        metric: Its name, its statistic and its dimensions.
-        threshold: In the metric's unit.
-        meaning: What happened, what is at risk, and where to look.
-        below: Raised while the metric is below the threshold, or missing.
-    """
-
-    construct_id: str
-    metric: cloudwatch.IMetric
-    threshold: float
-    meaning: str
-    below: bool = False
+# Where somebody who gets the mail reads on; the section's anchor follows.
+_RUNBOOK = "docs/runbook.md"
 
 
 class Monitoring(Construct):
-    """Alarms over the channels and over fleet provisioning.
+    """Alarms over the channels, history and fleet provisioning.
+
+    The description of an alarm, which its mail shows, names the channel or part, the hop, the
+    meaning, and the section of the runbook.
 
     Args:
         alarm_email: Receives every alarm, after confirming the subscription. None if alarms are
             only shown in CloudWatch.
+        metric_math: Add also the alarm that compares metrics, which the emulator cannot make.
 
     Attributes:
         topic: Where alarms are sent; None without ``alarm_email``.
+        alarms: The alarms by channel or part, in the order in which data travels.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, alarm_email: str | None) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        alarm_email: str | None,
+        metric_math: bool,
+    ) -> None:
         super().__init__(scope, construct_id)
+        self._metric_math = metric_math
+        self.alarms: dict[str, list[cloudwatch.Alarm]] = {}
         self.topic: sns.Topic | None = None
         if alarm_email is not None:
             self.topic = sns.Topic(self, "Alarms", enforce_ssl=True)
@@ -68,133 +60,17 @@ class Monitoring(Construct):
                 )
             )
 
-    def watch_channel(
-        self,
-        channel: str,
-        *,
-        rule_name: str,
-        delivery_stream_name: str,
-        buffering_interval: Duration,
-        function: lambda_.IFunction,
-        queue: sqs.IQueue,
-        dead_letter_queue: sqs.IQueue,
-        parser_metric: Callable[[str], cloudwatch.Metric],
-    ) -> None:
-        """Add the alarms of one channel, in the order in which a message travels.
+    def watch_channel(self, metrics: ChannelMetrics, *, silence: Duration | None) -> None:
+        """Add the alarms of one channel.
 
         Args:
-            channel: The contract's name.
-            rule_name: Its topic rule, with a Firehose action and an S3 error action.
-            delivery_stream_name: Its Firehose stream.
-            buffering_interval: How long Firehose holds a batch open.
-            function: Its parser.
-            queue: Takes the events about raw objects.
-            dead_letter_queue: Keeps events about objects that could not be parsed.
-            parser_metric: Returns a metric that the parser writes, by name.
+            metrics: The channel.
+            silence: A channel without a message for this time is an alarm: whole minutes, at
+                most a day. None if a channel may be silent.
         """
-
-        def rule(metric_name: str, **dimensions: str) -> cloudwatch.Metric:
-            return _iot(metric_name, RuleName=rule_name, **dimensions)
-
-        def firehose(metric_name: str, statistic: str) -> cloudwatch.Metric:
-            return cloudwatch.Metric(
-                namespace="AWS/Firehose",
-                metric_name=metric_name,
-                dimensions_map={"DeliveryStreamName": delivery_stream_name},
-                statistic=statistic,
-            )
-
-        late = buffering_interval.plus(_DELIVERY_MARGIN)
         self._add(
-            channel,
-            (
-                _Alarm(
-                    "RuleMissing",
-                    rule("RuleNotFound"),
-                    0,
-                    "A message named the topic rule, but AWS IoT did not find it. The message was "
-                    "acknowledged and is lost. Deploy the stack again.",
-                ),
-                _Alarm(
-                    "RuleThrottled",
-                    rule("RuleMessageThrottled"),
-                    0,
-                    "AWS IoT's rules engine throttled messages, which may be lost. Raise the "
-                    "account's quota of rule evaluations.",
-                ),
-                _Alarm(
-                    "RuleFailures",
-                    rule("Failure", ActionType="Firehose"),
-                    0,
-                    "The topic rule could not hand messages to Firehose. They are kept under "
-                    "undelivered/ in the raw bucket; ops.recover brings them into the tables.",
-                ),
-                _Alarm(
-                    "RuleLosses",
-                    rule("ErrorActionFailure", ActionType="S3"),
-                    0,
-                    "The topic rule could neither hand messages to Firehose nor keep them in the "
-                    "raw bucket. They were acknowledged and are lost.",
-                ),
-                _Alarm(
-                    "FirehoseThrottled",
-                    firehose("ThrottledRecords", "Sum"),
-                    0,
-                    "Firehose throttled records, as the stream is at its quota. The topic rule "
-                    "retries for a while, then messages go to undelivered/.",
-                ),
-                _Alarm(
-                    "Delivery",
-                    firehose("DeliveryToS3.DataFreshness", "Maximum"),
-                    late.to_seconds(),
-                    "Firehose could not write to the raw bucket in time. It retries for 24 hours, "
-                    "then puts the records under failed/; ops.recover brings them back.",
-                ),
-                _Alarm(
-                    "Backlog",
-                    queue.metric_approximate_age_of_oldest_message(statistic="Maximum"),
-                    _BACKLOG_LIMIT.to_seconds(),
-                    "Raw objects wait for the parser, so tables are late. The queue drops events "
-                    "that get too old; their objects stay in the raw bucket.",
-                ),
-                _Alarm(
-                    "Errors",
-                    function.metric_errors(),
-                    0,
-                    "The parser crashed or ran out of time. The queue retries; the raw object is "
-                    "safe, and its rows are late.",
-                ),
-                _Alarm(
-                    "Failures",
-                    parser_metric("ObjectsFailed"),
-                    0,
-                    "The parser could not parse a raw object. The queue retries; the object is "
-                    "safe, and its rows are late. The parser's log has the reason.",
-                ),
-                _Alarm(
-                    "DeadLetters",
-                    dead_letter_queue.metric_approximate_number_of_messages_visible(
-                        statistic="Maximum"
-                    ),
-                    0,
-                    "Raw objects could not be parsed in several attempts. They are safe, and "
-                    "their rows are missing. ops.redrive names them, with the reason.",
-                ),
-                _Alarm(
-                    "Rejected",
-                    parser_metric("ReadingsRejectedPercent").with_(statistic="Average"),
-                    _REJECTED_PERCENT,
-                    f"More than {_REJECTED_PERCENT} % of the readings break the contract. They are "
-                    f"in the table {channel}_rejected, with reasons, and in no other.",
-                ),
-                _Alarm(
-                    "UnknownFields",
-                    parser_metric("UnknownFields").with_(statistic="Maximum"),
-                    0,
-                    "Devices send fields that the contract does not have. Raw objects keep them, "
-                    "tables do not. The parser's log names them.",
-                ),
-            ),
+            metrics.channel,
+            channel_alarms(metrics, silence=silence, metric_math=self._metric_math),
         )
 
     def watch_provisioning(self, template_name: str) -> None:
@@ -202,13 +78,14 @@ class Monitoring(Construct):
         self._add(
             "provisioning",
             (
-                _Alarm(
+                AlarmRow(
                     "Registrations",
-                    _iot("RegisterThingFailed", TemplateName=template_name),
+                    "device to AWS IoT",
+                    iot_metric("RegisterThingFailed", TemplateName=template_name),
                     0,
                     "A claim certificate was used, and no device was registered: the hook refused "
                     "the name, or AWS IoT could not register it. A refused device cannot publish. "
-                    "A claim certificate may be in the wrong hands. The hook's log has the reason.",
+                    "A claim certificate may be in the wrong hands.",
                 ),
             ),
         )
@@ -222,55 +99,62 @@ class Monitoring(Construct):
             state_machine: Started every night.
             rebuild_metric: Returns a metric of the rebuild, by name.
         """
+        hop = "raw bucket to daily table"
         self._add(
             "history",
             (
-                _Alarm(
+                AlarmRow(
                     "HoursFailed",
+                    hop,
                     rebuild_metric("HoursFailed"),
                     0,
                     "An hour was not rebuilt after several attempts, although the execution may "
                     "have succeeded. Its daily objects are missing or old; raw objects are safe. "
-                    "The next two nights try again. The function's log has the reason.",
+                    "The next two nights try again.",
                 ),
-                _Alarm(
+                AlarmRow(
                     "ObjectsSkipped",
+                    hop,
                     rebuild_metric("ObjectsSkipped"),
                     0,
                     "Raw objects cannot be read, so their readings are not in the daily table. "
-                    "They stay in the raw bucket. The hour's manifest and the log name them.",
+                    "They stay in the raw bucket.",
                 ),
-                _Alarm(
+                AlarmRow(
                     "ExecutionFailed",
+                    hop,
                     state_machine.metric_failed(),
                     0,
-                    "Too many hours failed, so the rest was not rebuilt. Raw objects are safe. "
-                    "The execution in Step Functions has the reason.",
+                    "Too many hours failed, so the rest was not rebuilt. Raw objects are safe.",
                 ),
-                _Alarm(
+                AlarmRow(
                     "ExecutionTimedOut",
+                    hop,
                     state_machine.metric_timed_out(),
                     0,
-                    "Hours were not rebuilt within a day. Raise rebuild_maximum_concurrency.",
+                    "Hours were not rebuilt within a day. Raw objects are safe.",
                 ),
-                _Alarm(
+                AlarmRow(
                     "NotRebuilt",
+                    hop,
                     state_machine.metric_succeeded(period=Duration.days(1), statistic="Sum"),
                     1,
                     "For a day, no execution has rebuilt hours. The daily table lacks them, and "
-                    "the live table forgets them in some weeks. Look at the schedule.",
+                    "the live table forgets them in some weeks.",
                     below=True,
                 ),
             ),
         )
 
-    def _add(self, subject: str, alarms: Sequence[_Alarm]) -> None:
+    def _add(self, subject: str, alarms: Sequence[AlarmRow]) -> None:
         scope = Construct(self, subject)
+        self.alarms[subject] = []
         for row in alarms:
+            section = row.construct_id.lower()
             alarm = cloudwatch.Alarm(
                 scope,
                 row.construct_id,
-                alarm_description=f"{subject}: {row.meaning}",
+                alarm_description=(f"{subject}, {row.hop}: {row.meaning} See {_RUNBOOK}#{section}"),
                 metric=row.metric,
                 threshold=row.threshold,
                 comparison_operator=(
@@ -278,7 +162,7 @@ class Monitoring(Construct):
                     if row.below
                     else cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
                 ),
-                evaluation_periods=1,
+                evaluation_periods=row.periods,
                 # Every metric here is missing while nothing happens.
                 treat_missing_data=(
                     cloudwatch.TreatMissingData.BREACHING
@@ -288,13 +172,4 @@ class Monitoring(Construct):
             )
             if self.topic is not None:
                 alarm.add_alarm_action(actions.SnsAction(self.topic))
-
-
-def _iot(metric_name: str, **dimensions: str) -> cloudwatch.Metric:
-    # https://docs.aws.amazon.com/iot/latest/developerguide/metrics_dimensions.html
-    return cloudwatch.Metric(
-        namespace="AWS/IoT",
-        metric_name=metric_name,
-        dimensions_map=dimensions,
-        statistic="Sum",
-    )
+            self.alarms[subject].append(alarm)

@@ -21,14 +21,14 @@ CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 ENVIRONMENTS = ("dev", "stage", "prod", "local")
 
 
-@cache
-def _stack(environment: str) -> PipelineStack:
+def stack_of_block(environment: str, block: object) -> PipelineStack:
+    """The stack of an environment with this block in cdk.json."""
     app = App(context=CONTEXT)
     add_checks(app)
     stack = PipelineStack(
         app,
         "Pipeline",
-        config=config.load(CONTEXT["environments"], environment),
+        config=config.load({environment: block}, environment),
         contracts=contracts.load_all(),
         # What is in the asset is for tests/infra/test_parser_asset.py.
         parser_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
@@ -37,6 +37,11 @@ def _stack(environment: str) -> PipelineStack:
     )
     app.synth()  # raises on a finding
     return stack
+
+
+@cache
+def _stack(environment: str) -> PipelineStack:
+    return stack_of_block(environment, CONTEXT["environments"][environment])
 
 
 @cache
@@ -60,6 +65,17 @@ def template_of() -> Callable[[str], Template]:
 def stack_of() -> Callable[[str], PipelineStack]:
     """One environment's stack by name."""
     return _stack
+
+
+@cache
+def _watched() -> PipelineStack:
+    return stack_of_block("dev", {"silence_alarm_minutes": {"telemetry": 30}})
+
+
+@pytest.fixture
+def watched() -> PipelineStack:
+    """A stack that has every alarm that can be configured."""
+    return _watched()
 
 
 @pytest.fixture

@@ -7,7 +7,10 @@ import pytest
 from aws_cdk import App, Stack
 from aws_cdk.assertions import Template
 
+from stacks.config import ConfigError
 from stacks.constructs.monitoring import Monitoring
+from stacks.pipeline_stack import PipelineStack
+from tests.infra.conftest import stack_of_block
 from tests.infra.templates import function_of, listed
 
 Resources = Callable[[Template, str], list[dict[str, Any]]]
@@ -26,6 +29,7 @@ def alarms_of(template: Template, resources: Resources) -> dict[tuple[str, str],
     return {
         (alarm["Namespace"], alarm["MetricName"]): alarm
         for alarm in resources(template, "AWS::CloudWatch::Alarm")
+        if "MetricName" in alarm
     }
 
 
@@ -123,10 +127,58 @@ def test_a_function_writes_its_metrics_where_the_alarms_look(
     assert dimension == {"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}
 
 
+@pytest.mark.parametrize("environment", ["dev", "stage", "prod"])
+def test_delivery_without_parsing_is_an_alarm_after_two_hours(
+    environment: str, template_of: Callable[[str], Template], resources: Resources
+) -> None:
+    template = template_of(environment)
+    (alarm,) = (
+        alarm for alarm in resources(template, "AWS::CloudWatch::Alarm") if "Metrics" in alarm
+    )
+    (stream,) = referenced(template, "AWS::KinesisFirehose::DeliveryStream")
+    metrics = {query["Id"]: query for query in alarm["Metrics"]}
+    assert {
+        name: (
+            query["MetricStat"]["Metric"]["MetricName"],
+            query["MetricStat"]["Metric"]["Dimensions"][0]["Value"],
+            query["MetricStat"]["Stat"],
+            query["MetricStat"]["Period"],
+        )
+        for name, query in metrics.items()
+        if "MetricStat" in query
+    } == {
+        "delivered": ("DeliveryToS3.Records", {"Ref": stream}, "Sum", 3600),
+        "parsed": ("ParseDuration", "parser-telemetry", "SampleCount", 3600),
+    }
+    (expression,) = (query["Expression"] for query in metrics.values() if "Expression" in query)
+    assert expression == "IF(FILL(delivered, 0) > 0 AND FILL(parsed, 0) < 1, 1, 0)"
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, 2)
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_a_channel_without_a_message_for_the_configured_time_is_an_alarm(
+    watched: PipelineStack, resources: Resources
+) -> None:
+    alarms = alarms_of(Template.from_stack(watched), resources)
+    alarm = alarms["AWS/Firehose", "IncomingRecords"]
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["Period"]) == ("Sum", 1, 1800)
+    assert (alarm["ComparisonOperator"], alarm["TreatMissingData"]) == (
+        *("LessThanThreshold", "breaching"),
+    )
+    assert "No message arrived for 30 minutes" in alarm["AlarmDescription"]
+
+
+def test_a_silence_alarm_for_an_unknown_channel_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"silence_alarm_minutes.telemtry: unknown channel"):
+        stack_of_block("dev", {"silence_alarm_minutes": {"telemtry": 30}})
+
+
 @pytest.fixture
 def mailing() -> Template:
     stack = Stack(App(), "Stack")
-    Monitoring(stack, "Monitoring", alarm_email="ops@example.com").watch_provisioning("devices")
+    monitoring = Monitoring(stack, "Monitoring", alarm_email="ops@example.com", metric_math=True)
+    monitoring.watch_provisioning("devices")
     return Template.from_stack(stack)
 
 
