@@ -116,7 +116,7 @@ def test_a_failed_hour_is_counted_where_the_alarm_looks(
     (alarm,) = (
         alarm
         for alarm in resources(template, "AWS::CloudWatch::Alarm")
-        if alarm["MetricName"] == "HoursFailed"
+        if alarm.get("MetricName") == "HoursFailed"
     )
     assert (counted["Namespace"], datum["MetricName"], datum["Dimensions"]) == (
         alarm["Namespace"],
