@@ -1,0 +1,1 @@
+"""What an environment costs: ``python -m ops.cost``."""
