@@ -54,10 +54,20 @@ class Step:
     output: str = "."
 
 
+def _interpreter() -> str:
+    """The Python to make the environment with.
+
+    make finds the environment's own first. While that is incomplete, as after an interruption, it
+    does not know of another, and would become a link to itself.
+    """
+    found: str = sys._base_executable  # type: ignore[attr-defined]  # not in the stubs
+    return os.path.realpath(found) if Path(found).is_relative_to(VENV) else found
+
+
 STEPS = (
     Step(
         "virtual environment",
-        (sys.executable, "-m", "venv", "--clear", VENV),
+        (_interpreter(), "-m", "venv", "--clear", VENV),
         ("tools/setup.py",),
         "Python's venv module is needed (Debian: apt install python3-venv).",
     ),

@@ -48,6 +48,19 @@ def test_nothing_of_the_callers_environment_reaches_a_step_unless_it_is_meant_to
     assert set(environment) <= {*setup.INHERITED, "LANG", "LC_CTYPE", "PYTHONUTF8"}
 
 
+def test_an_environment_that_was_left_incomplete_is_not_made_with_itself(tmp_path: Path) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    own = tmp_path / ".venv" / "bin" / "python3"
+    own.symlink_to(os.path.realpath(sys.executable))
+    (tmp_path / "tools").mkdir()
+    shutil.copy(_SETUP, tmp_path / "tools")
+    code = "import setup; print(setup.STEPS[0].command[0])"
+    found = subprocess.run(
+        [own, "-c", code], cwd=tmp_path / "tools", capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == os.path.realpath(sys.executable)
+
+
 def test_a_step_runs_again_when_what_it_made_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
