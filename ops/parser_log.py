@@ -1,5 +1,6 @@
-"""The errors in the log of the parser's function."""
+"""The log of the parser's function: errors, and what became of each object."""
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,20 @@ class LoggedError:
     sqs_message_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What the log says about objects that were parsed.
+
+    Attributes:
+        lines: One per object, the last one about it, with the fields of
+            ``telemetry_parser.parser.ParseResult``.
+        capped: Reading stopped at its limit, so there may be more.
+    """
+
+    lines: tuple[dict[str, Any], ...] = ()
+    capped: bool = False
+
+
 def errors(
     logs: "CloudWatchLogsClient",
     function: Mapping[str, Any],
@@ -45,19 +60,53 @@ def errors(
         since: Time of the first error.
         most: Bounds the time that this takes.
     """
+    for event in _events(logs, function, "ERROR", since, most):
+        yield _read(event["message"], event.get("timestamp", 0))
+
+
+def parsed(
+    logs: "CloudWatchLogsClient",
+    function: Mapping[str, Any],
+    since: datetime,
+    most: int,
+) -> Parsed:
+    """Read what the log says about objects that were parsed since ``since``.
+
+    Args:
+        logs: A client.
+        function: The configuration of the function.
+        since: Time of the first line.
+        most: Lines that are read.
+    """
+    events = list(_events(logs, function, '{ $.message = "parsed" }', since, most + 1))
+    found: dict[str, dict[str, Any]] = {}
+    for event in events[:most]:
+        with contextlib.suppress(ValueError, RecursionError):
+            line = json.loads(event["message"])
+            if isinstance(line, dict) and line.get("message") == "parsed":
+                found[str(line.get("raw_key"))] = line
+    return Parsed(tuple(found.values()), len(events) > most)
+
+
+def _events(
+    logs: "CloudWatchLogsClient",
+    function: Mapping[str, Any],
+    pattern: str,
+    since: datetime,
+    most: int,
+) -> Iterator[dict[str, Any]]:
     group = function.get("LoggingConfig", {}).get(
         "LogGroup", f"/aws/lambda/{function['FunctionName']}"
     )
-    for event in listed(
+    return listed(
         logs,
         "filter_log_events",
         "events",
         logGroupName=group,
-        filterPattern="ERROR",
+        filterPattern=pattern,
         startTime=int(since.timestamp() * 1000),
         PaginationConfig={"MaxItems": most},
-    ):
-        yield _read(event["message"], event.get("timestamp", 0))
+    )
 
 
 def _read(message: str, milliseconds: int) -> LoggedError:

@@ -1,0 +1,1 @@
+"""The state of an environment's pipeline: gathered, judged and shown."""

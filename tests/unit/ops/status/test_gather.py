@@ -1,0 +1,380 @@
+"""ops.status gathers: each number as an independent count has it, and bounded work."""
+
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from click.testing import CliRunner
+
+from device import aws
+from device.aws import AwsEnvironment
+from device.errors import ExitStatus
+from ops.status import __main__ as command
+from ops.status import gather
+from ops.status.model import Count, Queue, Reason
+from tests.unit.device.fakes import ACCOUNT, REGION
+from tests.unit.ops.fakes import client_error
+
+NOW = datetime.now(UTC)
+ARN = "arn:aws:sqs:eu-central-1:123456789012:"
+
+
+def hour(back: float = 0) -> str:
+    return f"{NOW - timedelta(hours=back):dt=%Y-%m-%d/hour=%H}"
+
+
+class Bucket:
+    """S3 with two buckets, that counts its requests."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], tuple[bytes, datetime]] = {}
+        self.pages = 0
+
+    def add(self, key: str, minutes_ago: float, content: bytes = b"") -> None:
+        bucket = "parsed" if key.startswith(("parsed/", "rejected/")) else "raw"
+        self.objects[bucket, key] = (content, NOW - timedelta(minutes=minutes_ago))
+
+    def get_bucket_notification_configuration(self, **_: Any) -> dict[str, Any]:
+        events = ["s3:ObjectCreated:*"]
+        return {"QueueConfigurations": [{"QueueArn": f"{ARN}live", "Events": events}]}
+
+    def get_paginator(self, operation: str) -> "Bucket":
+        assert operation == "list_objects_v2"
+        return self
+
+    def paginate(
+        self,
+        *,
+        Bucket: str,  # noqa: N803
+        Prefix: str,  # noqa: N803
+        Delimiter: str | None = None,  # noqa: N803
+        PaginationConfig: dict[str, int] | None = None,  # noqa: N803
+    ) -> Iterator[dict[str, Any]]:
+        self.pages += 1
+        keys = sorted(key for bucket, key in self.objects if bucket == Bucket)
+        keys = [key for key in keys if key.startswith(Prefix)]
+        if Delimiter:
+            below = {f"{Prefix}{key.removeprefix(Prefix).partition('/')[0]}/" for key in keys}
+            yield {"CommonPrefixes": [{"Prefix": each} for each in sorted(below)]}
+            return
+        assert PaginationConfig is not None, "a listing without a bound"
+        found = [
+            {"Key": key, "Size": len(content), "LastModified": moment}
+            for key in keys[: PaginationConfig["MaxItems"]]
+            for content, moment in [self.objects[Bucket, key]]
+        ]
+        yield {"Contents": found} if found else {}
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        if (Bucket, Key) not in self.objects:
+            raise client_error("GetObject", "NoSuchKey", 404)
+        return {"Body": io.BytesIO(self.objects[Bucket, Key][0])}
+
+
+class Aws:
+    """Every service that status reads, in one object."""
+
+    def __init__(self) -> None:
+        self.s3 = Bucket()
+        self.log: list[str] = []
+        self.metrics: dict[str, float] = {}
+        self.events = {"live": 0, "dead": 0}
+        self.executions: list[dict[str, Any]] = []
+        self.rule_error: str | None = None
+        self.mappings: list[dict[str, Any]] = [
+            {"FunctionArn": "parser", "UUID": "11-22", "State": "Enabled"}
+        ]
+        self.alarms: list[dict[str, Any]] = []
+
+    def client(self, service: str) -> Any:
+        return self.s3 if service == "s3" else self
+
+    def describe_stacks(self, **_: Any) -> dict[str, Any]:
+        names = {"RawBucket": "raw", "ParsedBucket": "parsed", "HistoryStateMachine": "machine"}
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in names.items()]
+        return {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Outputs": outputs}]}
+
+    def get_topic_rule(self, **_: Any) -> dict[str, Any]:
+        if self.rule_error is not None:
+            raise client_error("GetTopicRule", self.rule_error)
+        return {"rule": {"actions": [{"firehose": {"deliveryStreamName": "stream"}}]}}
+
+    def describe_delivery_stream(self, **_: Any) -> dict[str, Any]:
+        destination = {"BufferingHints": {"IntervalInSeconds": 60}}
+        description = {
+            "DeliveryStreamName": "stream",
+            "Destinations": [{"ExtendedS3DestinationDescription": destination}],
+        }
+        return {"DeliveryStreamDescription": description}
+
+    def get_queue_url(self, *, QueueName: str) -> dict[str, str]:  # noqa: N803
+        return {"QueueUrl": QueueName}
+
+    def get_queue_attributes(self, *, QueueUrl: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+        policy = json.dumps({"deadLetterTargetArn": f"{ARN}dead"})
+        counts = {f"ApproximateNumberOfMessages{name}": "0" for name in ("NotVisible", "Delayed")}
+        counts["ApproximateNumberOfMessages"] = str(self.events[QueueUrl])
+        return {"Attributes": counts | {"RedrivePolicy": policy}}
+
+    def list_event_source_mappings(self, **_: Any) -> dict[str, Any]:
+        return {"EventSourceMappings": self.mappings}
+
+    def get_function_configuration(self, **_: Any) -> dict[str, Any]:
+        return {"FunctionName": "parser"}
+
+    def get_paginator(self, operation: str) -> "Aws":
+        assert operation == "filter_log_events"
+        return self
+
+    def paginate(self, *, PaginationConfig: dict[str, int], **request: Any) -> Any:  # noqa: N803
+        wanted = "ERROR" if request["filterPattern"] == "ERROR" else "parsed"
+        found = [{"message": line, "timestamp": 0} for line in self.log if wanted in line]
+        yield {"events": found[: PaginationConfig["MaxItems"]]}
+
+    def get_metric_statistics(self, *, MetricName: str, **request: Any) -> Any:  # noqa: N803
+        value = self.metrics.get(MetricName)
+        (statistic,) = request["Statistics"]
+        return {"Datapoints": [] if value is None else [{statistic: value}]}
+
+    def describe_alarms(self, **request: Any) -> dict[str, Any]:
+        assert request["AlarmNamePrefix"] == "telemetry-dev-"
+        assert request["StateValue"] == "ALARM"
+        return {"MetricAlarms": self.alarms}
+
+    def list_executions(self, **_: Any) -> dict[str, Any]:
+        return {"executions": self.executions}
+
+    def list_map_runs(self, **_: Any) -> dict[str, Any]:
+        return {"mapRuns": [{"mapRunArn": "run"}]}
+
+    def describe_map_run(self, **_: Any) -> dict[str, Any]:
+        return {"itemCounts": {"total": 48, "failed": 3}}
+
+
+@pytest.fixture
+def cloud() -> Aws:
+    return Aws()
+
+
+def opened(cloud: Aws) -> AwsEnvironment:
+    return AwsEnvironment("dev", cast("Any", cloud), ACCOUNT, REGION, Path())
+
+
+def channel_of(cloud: Aws) -> Any:
+    return gather.snapshot(opened(cloud), ["telemetry"], NOW).channels[0]
+
+
+def parsed_line(key: str, readings: int, rejected: int, **more: Any) -> str:
+    counts = {"raw_key": key, "readings_parsed": readings, "readings_rejected": rejected}
+    return json.dumps({"message": "parsed", **counts, **more})
+
+
+def test_counts_the_objects_of_the_last_hour_only(cloud: Aws) -> None:
+    for minutes in (1, 30, 59, 61, 100):
+        cloud.s3.add(f"raw/telemetry/{hour(minutes / 60)}/{minutes}.ndjson.gz", minutes)
+    cloud.s3.add("raw/telemetry_2/dt=2026-01-01/hour=00/other.ndjson.gz", 1)
+    raw = channel_of(cloud).raw
+    assert raw.count == Count(3)
+    assert raw.newest == NOW - timedelta(minutes=1)
+
+
+def test_after_a_silence_the_newest_object_is_found_without_listing_the_bucket(cloud: Aws) -> None:
+    for day in range(1, 28):
+        cloud.s3.add(f"raw/telemetry/dt=2026-01-{day:02}/hour=07/a.ndjson.gz", 60 * 24 * (90 - day))
+    raw = channel_of(cloud).raw
+    assert raw.count == Count(0)
+    assert raw.newest == NOW - timedelta(days=63)
+    assert cloud.s3.pages < 25
+
+
+def test_a_listing_that_reaches_its_limit_is_a_lower_bound(
+    cloud: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.status.buckets._MOST_OF_AN_HOUR", 2)
+    for number in range(4):
+        cloud.s3.add(f"raw/telemetry/{hour()}/{number}.ndjson.gz", 20)
+    state = channel_of(cloud)
+    assert state.raw.count == Count(2, at_least=True)
+    assert state.late is None, "what was not listed may be parsed or not"
+
+
+def test_a_raw_object_without_output_is_late_unless_the_log_has_it(cloud: Aws) -> None:
+    for name, minutes in (
+        ("parsed", 20),
+        ("rejected", 20),
+        ("blank", 20),
+        ("lost", 20),
+        ("new", 5),
+    ):
+        cloud.s3.add(f"raw/telemetry/{hour(minutes / 60)}/{name}.ndjson.gz", minutes)
+    at = hour(20 / 60)
+    cloud.s3.add(f"parsed/telemetry/{at}/parsed.parquet", 19)
+    cloud.s3.add(f"rejected/telemetry/{at}/rejected.ndjson.gz", 19)
+    cloud.log.append(parsed_line(f"raw/telemetry/{at}/blank.ndjson.gz", 0, 0))
+    assert channel_of(cloud).late == Count(1)
+
+
+def test_readings_come_from_the_log_once_per_object_where_there_are_no_metrics(cloud: Aws) -> None:
+    cloud.log += [
+        parsed_line("raw/a", 9, 1, unknown_fields=["co2"]),
+        parsed_line("raw/b", 5, 0),
+        parsed_line("raw/a", 8, 2, unknown_fields=["co2", "noise"]),
+        "not JSON: parsed",
+        '["parsed"]',
+        parsed_line("raw/c", cast("int", "hostile"), 0, unknown_fields=None),
+    ]
+    readings = channel_of(cloud).readings
+    assert (readings.parsed, readings.rejected) == (Count(13), Count(2))
+    assert readings.unknown_fields == ("co2", "noise")
+    assert readings.source == "log"
+
+
+def test_a_log_that_is_longer_than_its_limit_is_a_lower_bound(
+    cloud: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.status.gather._MOST_LOG_LINES", 2)
+    cloud.log += [parsed_line(f"raw/{number}", 1, 0) for number in range(3)]
+    assert channel_of(cloud).readings.parsed == Count(2, at_least=True)
+
+
+def test_metrics_count_where_they_exist(cloud: Aws) -> None:
+    cloud.log.append(parsed_line("raw/a", 1, 1, unknown_fields=["co2"]))
+    cloud.metrics = {
+        "Success": 1234,
+        "ReadingsParsed": 900,
+        "ApproximateAgeOfOldestMessage": 70,
+        "DeliveryToS3.DataFreshness": 60 + 15 * 60 + 30,
+    }
+    cloud.events["live"] = 2
+    state = channel_of(cloud)
+    assert state.handed_on == Count(1234)
+    assert (state.readings.parsed, state.readings.rejected) == (Count(900), Count(0))
+    assert state.readings.source == "metrics"
+    assert state.readings.unknown_fields == ("co2",)
+    assert state.queue == Queue(2, 70)
+    assert state.dead_letters == Queue(0), "an empty queue has no oldest event"
+    assert state.delivery_late_seconds == 30
+
+
+def test_the_top_reasons_are_counted_in_the_newest_rejected_objects(cloud: Aws) -> None:
+    lines: list[dict[str, Any]] = [{"reason": "expected a number", "path": "$.temperature"}] * 2
+    lines += [{"reason": "expected UTF-8", "path": None}]
+    good = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    cloud.s3.add(f"rejected/telemetry/{hour()}/1.ndjson.gz", 1, gzip.compress(good))
+    hostile = b'no JSON\n[]\n{"reason": 1}\n{"reason": {}, "path": []}\n'
+    cloud.s3.add(f"rejected/telemetry/{hour()}/2.ndjson.gz", 2, gzip.compress(hostile))
+    cloud.s3.add(f"rejected/telemetry/{hour()}/3.ndjson.gz", 3, gzip.compress(good)[:-9])
+    state = channel_of(cloud)
+    assert state.reasons[:2] == (
+        Reason(4, "expected a number", "$.temperature"),
+        Reason(2, "expected UTF-8", None),
+    )
+    assert state.reasons_sampled, "one object is damaged"
+
+
+def test_only_so_many_rejected_objects_are_read(cloud: Aws) -> None:
+    line = gzip.compress(b'{"reason": "r", "path": null}\n')
+    for number in range(8):
+        cloud.s3.add(f"rejected/telemetry/{hour()}/{number}.ndjson.gz", number, line)
+    state = channel_of(cloud)
+    assert state.reasons == (Reason(5, "r", None),)
+    assert state.reasons_sampled
+
+
+def test_everything_pending_counts_however_old_it_is(cloud: Aws) -> None:
+    cloud.s3.add("undelivered/telemetry/dt=2026-01-01/a.json", 60 * 24 * 30)
+    cloud.s3.add("failed/format-conversion-failed/telemetry/dt=2026-01-01/hour=00/b", 50)
+    cloud.s3.add("failed/processing-failed/telemetry/dt=2026-01-01/hour=00/c", 40)
+    cloud.s3.add("failed/processing-failed/other/dt=2026-01-01/hour=00/d", 30)
+    state = channel_of(cloud)
+    assert state.undelivered.count == Count(1)
+    assert state.failed.count == Count(2)
+    assert state.failed.newest == NOW - timedelta(minutes=40)
+
+
+@pytest.mark.parametrize("code", ["ResourceNotFoundException", "UnauthorizedException"])
+def test_a_missing_rule_is_named_and_the_other_hops_are_still_shown(cloud: Aws, code: str) -> None:
+    cloud.rule_error = code
+    cloud.events["dead"] = 3
+    state = channel_of(cloud)
+    assert "topic rule dev_telemetry" in state.missing
+    assert state.dead_letters == Queue(3)
+
+
+def test_a_queue_that_triggers_nothing_is_named(cloud: Aws) -> None:
+    cloud.mappings = []
+    state = channel_of(cloud)
+    assert state.missing == "the queue triggers no function"
+    assert state.trigger_state is None
+
+
+def test_the_last_rebuild_is_the_newest_one_and_its_failed_hours_are_counted(cloud: Aws) -> None:
+    def execution(name: str, status: str, hours_ago: int) -> dict[str, Any]:
+        moment = NOW - timedelta(hours=hours_ago)
+        return {
+            "executionArn": name,
+            "status": status,
+            "startDate": moment,
+            **({} if status == "RUNNING" else {"stopDate": moment}),
+        }
+
+    cloud.executions = [
+        execution("old", "SUCCEEDED", 33),
+        execution("new", "RUNNING", 9),
+        execution("older", "SUCCEEDED", 57),
+    ]
+    last = gather.snapshot(opened(cloud), [], NOW).rebuild
+    assert last is not None
+    assert (last.execution, last.status, last.ended) == ("new", "RUNNING", None)
+    assert (last.hours, last.hours_failed) == (48, 3)
+    assert last.succeeded == NOW - timedelta(hours=33)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, cloud: Aws, *arguments: str) -> Any:
+    monkeypatch.setattr(aws, "session_for", lambda _: opened(cloud))
+    arguments = ("--env", "dev", "--channel", "telemetry", *arguments)
+    return CliRunner().invoke(command.main, arguments)
+
+
+def test_the_command_ends_with_0_only_if_all_is_well(
+    cloud: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well = run(monkeypatch, cloud)
+    assert well.exit_code == ExitStatus.OK
+    assert well.stdout.startswith("healthy")
+    cloud.events["dead"] = 1
+    unwell = run(monkeypatch, cloud, "--format", "json")
+    assert unwell.exit_code == ExitStatus.UNHEALTHY
+    record = json.loads(unwell.stdout)
+    assert record["healthy"] is False
+    assert record["channels"][0]["dead_letters"]["events"] == 1
+
+
+def test_an_alarm_is_a_problem(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.alarms = [{"AlarmName": "telemetry-dev-x", "StateUpdatedTimestamp": NOW}]
+    result = run(monkeypatch, cloud)
+    assert result.exit_code == ExitStatus.UNHEALTHY
+    assert "telemetry-dev-x" in result.stdout.splitlines()[0]
+
+
+def test_a_watch_shows_it_again_and_ctrl_c_ends_it_with_the_last_verdict(
+    cloud: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+        cloud.events["dead"] = len(waits)
+
+    monkeypatch.setattr("ops.status.__main__.time.sleep", wait)
+    result = run(monkeypatch, cloud, "--watch", "--format", "json")
+    assert result.exit_code == ExitStatus.UNHEALTHY
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [one["channels"][0]["dead_letters"]["events"] for one in records] == [0, 1, 2]
