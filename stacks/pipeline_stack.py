@@ -9,6 +9,7 @@ from constructs import Construct
 from contracts import Contract, names
 from stacks.config import EnvironmentConfig
 from stacks.constructs.catalog import Catalog
+from stacks.constructs.dashboard import Dashboard
 from stacks.constructs.device_access import DeviceAccess
 from stacks.constructs.firehose_batcher import FirehoseBatcher
 from stacks.constructs.fleet_provisioning import FleetProvisioning
@@ -90,6 +91,7 @@ class PipelineStack(Stack):
             alarm_email=config.alarm_email,
             metric_math=config.name != "local",
         )
+        dashboard = Dashboard(self, "Dashboard", name=f"{self.stack_name}-{self.region}")
         access = DeviceAccess(
             self,
             "DeviceAccess",
@@ -105,7 +107,7 @@ class PipelineStack(Stack):
             hook_code=hook_code,
         )
         provisioning.node.add_dependency(access)
-        monitoring.watch_provisioning(provisioning.template_name)
+        dashboard.add_provisioning(monitoring.watch_provisioning(provisioning.template_name))
         rebuild = RebuildFunction(
             self,
             "RebuildFunction",
@@ -125,7 +127,6 @@ class PipelineStack(Stack):
             maximum_concurrency=config.rebuild_maximum_concurrency,
             tolerated_failure_percentage=config.rebuild_tolerated_failure_percentage,
         )
-        monitoring.watch_history(history.state_machine, rebuild.metric)
         CfnOutput(self, "HistoryStateMachine", value=history.state_machine.state_machine_arn)
         CfnOutput(self, "RawBucket", value=storage.raw.bucket_name)
         CfnOutput(self, "ParsedBucket", value=storage.parsed.bucket_name)
@@ -173,9 +174,15 @@ class PipelineStack(Stack):
                 parser=parser.metric,
             )
             minutes = silence_minutes.get(channel)
-            monitoring.watch_channel(
+            alarms = monitoring.watch_channel(
                 metrics, silence=None if minutes is None else Duration.minutes(minutes)
             )
+            dashboard.add_channel(metrics, alarms)
+        dashboard.add_history(
+            history.state_machine,
+            rebuild.metric,
+            monitoring.watch_history(history.state_machine, rebuild.metric),
+        )
 
         for key, value in {"environment": config.name, **config.tags}.items():
             Tags.of(self).add(key, value)

@@ -31,7 +31,6 @@ class Monitoring(Construct):
 
     Attributes:
         topic: Where alarms are sent; None without ``alarm_email``.
-        alarms: The alarms by channel or part, in the order in which data travels.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class Monitoring(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._metric_math = metric_math
-        self.alarms: dict[str, list[cloudwatch.Alarm]] = {}
         self.topic: sns.Topic | None = None
         if alarm_email is not None:
             self.topic = sns.Topic(self, "Alarms", enforce_ssl=True)
@@ -60,23 +58,25 @@ class Monitoring(Construct):
                 )
             )
 
-    def watch_channel(self, metrics: ChannelMetrics, *, silence: Duration | None) -> None:
-        """Add the alarms of one channel.
+    def watch_channel(
+        self, metrics: ChannelMetrics, *, silence: Duration | None
+    ) -> Sequence[cloudwatch.Alarm]:
+        """Add the alarms of one channel, and return them.
 
         Args:
             metrics: The channel.
             silence: A channel without a message for this time is an alarm: whole minutes, at
                 most a day. None if a channel may be silent.
         """
-        self._add(
+        return self._add(
             metrics.channel,
             channel_alarms(metrics, silence=silence, metric_math=self._metric_math),
         )
 
-    def watch_provisioning(self, template_name: str) -> None:
-        """Add the alarm of fleet provisioning by claim."""
-        self._add(
-            "provisioning",
+    def watch_provisioning(self, template_name: str) -> Sequence[cloudwatch.Alarm]:
+        """Add the alarm of fleet provisioning by claim, and return it."""
+        return self._add(
+            "Provisioning",
             (
                 AlarmRow(
                     "Registrations",
@@ -92,16 +92,16 @@ class Monitoring(Construct):
 
     def watch_history(
         self, state_machine: sfn.StateMachine, rebuild_metric: Callable[[str], cloudwatch.Metric]
-    ) -> None:
-        """Add the alarms of the state machine that rebuilds hours, and of its function.
+    ) -> Sequence[cloudwatch.Alarm]:
+        """Add the alarms of the state machine that rebuilds hours, and return them.
 
         Args:
             state_machine: Started every night.
             rebuild_metric: Returns a metric of the rebuild, by name.
         """
         hop = "raw bucket to daily table"
-        self._add(
-            "history",
+        return self._add(
+            "History",
             (
                 AlarmRow(
                     "HoursFailed",
@@ -146,15 +146,16 @@ class Monitoring(Construct):
             ),
         )
 
-    def _add(self, subject: str, alarms: Sequence[AlarmRow]) -> None:
+    def _add(self, subject: str, rows: Sequence[AlarmRow]) -> Sequence[cloudwatch.Alarm]:
+        # No channel has an upper-case name, so that channels and parts cannot collide.
         scope = Construct(self, subject)
-        self.alarms[subject] = []
-        for row in alarms:
+        alarms = []
+        for row in rows:
             section = row.construct_id.lower()
             alarm = cloudwatch.Alarm(
                 scope,
                 row.construct_id,
-                alarm_description=(f"{subject}, {row.hop}: {row.meaning} See {_RUNBOOK}#{section}"),
+                alarm_description=f"{subject}, {row.hop}: {row.meaning} See {_RUNBOOK}#{section}",
                 metric=row.metric,
                 threshold=row.threshold,
                 comparison_operator=(
@@ -172,4 +173,5 @@ class Monitoring(Construct):
             )
             if self.topic is not None:
                 alarm.add_alarm_action(actions.SnsAction(self.topic))
-            self.alarms[subject].append(alarm)
+            alarms.append(alarm)
+        return alarms

@@ -12,6 +12,7 @@ from stacks.constructs.monitoring import Monitoring
 from stacks.pipeline_stack import PipelineStack
 from tests.infra.conftest import stack_of_block
 from tests.infra.templates import function_of, listed
+from tests.infra.test_pipeline_stack import template_with
 
 Resources = Callable[[Template, str], list[dict[str, Any]]]
 
@@ -172,6 +173,12 @@ def test_a_channel_without_a_message_for_the_configured_time_is_an_alarm(
 def test_a_silence_alarm_for_an_unknown_channel_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"silence_alarm_minutes.telemtry: unknown channel"):
         stack_of_block("dev", {"silence_alarm_minutes": {"telemtry": 30}})
+
+
+def test_a_channel_may_have_the_name_of_another_part(resources: Resources) -> None:
+    alarms = resources(template_with({}, "history", "provisioning"), "AWS::CloudWatch::Alarm")
+    subjects = {alarm["AlarmDescription"].partition(",")[0] for alarm in alarms}
+    assert subjects == {"history", "History", "provisioning", "Provisioning"}
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_the_mail_of_an_alarm_names_subject_hop_meaning_and_section(
 ) -> None:
     for name, alarm in every_alarm.items():
         description = alarm["AlarmDescription"]
-        subject_and_hop = r"(telemetry|history|provisioning), [\w ]+ to [\w ]+"
+        subject_and_hop = r"(telemetry|History|Provisioning), [\w ]+ to [\w ]+"
         section = rf"docs/runbook\.md#{name.lower()}"
         assert re.fullmatch(rf"{subject_and_hop}: .+\. See {section}", description), description
 
