@@ -103,6 +103,8 @@ class EnvironmentConfig(BaseModel):
         alarm_email: Receives alarms after confirming the subscription. None for no mails.
         silence_alarm_minutes: How long a channel may be without a message before an alarm, by
             channel. A channel that is not named may be silent.
+        iot_log_level: What AWS IoT logs about the environment's devices, in an account whose IoT
+            logging is switched on. None for the account's own level. Not in the emulator.
         tags: On every resource, beside ``environment``.
 
     Bounds: https://docs.aws.amazon.com/firehose/latest/APIReference/API_BufferingHints.html,
@@ -135,6 +137,7 @@ class EnvironmentConfig(BaseModel):
     rebuild_tolerated_failure_percentage: Annotated[int, Field(ge=0, le=100)] = 50
     alarm_email: Annotated[str, _text(_EMAIL, "an e-mail address in ASCII")] | None = None
     silence_alarm_minutes: dict[str, _SilenceMinutes] = {}
+    iot_log_level: Literal["DEBUG", "INFO", "WARN", "ERROR", "DISABLED"] | None = None
     tags: Annotated[dict[str, str], BeforeValidator(_check_tags)] = {}
 
     @model_validator(mode="after")
@@ -148,6 +151,11 @@ class EnvironmentConfig(BaseModel):
                     f'{_PLACE}.{self.name}.removal_policy: got "{self.removal_policy}", '
                     f'expected "retain", as {self.name} must not lose its data'
                 )
+        if self.name == "local" and self.iot_log_level is not None:
+            raise ConfigError(
+                f'{_PLACE}.local.iot_log_level: got "{self.iot_log_level}", expected no such key, '
+                "as the emulator has no AWS IoT logs"
+            )
         return self
 
     @property

@@ -97,6 +97,7 @@ class PipelineStack(Stack):
             "DeviceAccess",
             environment=config.name,
             channels=channels,
+            log_level=config.iot_log_level,
         )
         provisioning = FleetProvisioning(
             self,

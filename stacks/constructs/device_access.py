@@ -28,6 +28,10 @@ class DeviceAccess(Construct):
         environment: First part of the policy's name, second level of the topics.
         channels: The contracts' names. No rule reads any other topic: a message there would be
             acknowledged and lost, so the policy refuses it.
+        log_level: What AWS IoT logs about the things of the group: DEBUG, INFO, WARN, ERROR or
+            DISABLED. AWS refuses it in an account whose IoT logging is not switched on: that
+            switch is one per account and region, so it cannot belong to an environment. None for
+            the account's own level.
 
     Attributes:
         policy_name: Attach it to every device certificate of the environment.
@@ -38,7 +42,13 @@ class DeviceAccess(Construct):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, environment: str, channels: Sequence[str]
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        environment: str,
+        channels: Sequence[str],
+        log_level: str | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         self.policy_name = names.device_policy_name(environment)
@@ -62,7 +72,17 @@ class DeviceAccess(Construct):
         }
         _check_length(document, channels)
         iot.CfnPolicy(self, "Policy", policy_name=self.policy_name, policy_document=document)
-        iot.CfnThingGroup(self, "Things", thing_group_name=self.thing_group_name)
+        things = iot.CfnThingGroup(self, "Things", thing_group_name=self.thing_group_name)
+        if log_level is not None:
+            # https://docs.aws.amazon.com/iot/latest/developerguide/configure-logging.html
+            logging = iot.CfnResourceSpecificLogging(
+                self,
+                "Logging",
+                target_type="THING_GROUP",
+                target_name=self.thing_group_name,
+                log_level=log_level,
+            )
+            logging.add_dependency(things)
 
 
 def _check_length(document: object, channels: Sequence[str]) -> None:

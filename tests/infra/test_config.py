@@ -63,6 +63,7 @@ def test_an_empty_block_is_enough_for_dev() -> None:
         ("silence_alarm_minutes", 30, "a valid dictionary"),
         ("silence_alarm_minutes", {"telemetry": 4}, "greater than or equal to 5"),
         ("silence_alarm_minutes", {"telemetry": 1441}, "less than or equal to 1440"),
+        ("iot_log_level", "TRACE", "'DEBUG', 'INFO', 'WARN', 'ERROR' or 'DISABLED'"),
         ("tags", {"aws:owner": "me"}, "not starting with aws:"),
         ("tags", {"AWS:owner": "me"}, "not starting with aws:"),
         ("tags", {"": "me"}, "a key of 1 to 128"),
@@ -157,3 +158,7 @@ def test_any_json_is_a_configuration_or_a_one_line_error(block: Any) -> None:
         assert len(message.splitlines()) == 1
     else:
         assert json.loads(loaded.model_dump_json(exclude_unset=True)).keys() == {"name", *block}
+
+
+def test_the_emulator_has_no_iot_logs() -> None:
+    assert "the emulator has no AWS IoT logs" in error_of({"iot_log_level": "INFO"}, "local")
