@@ -51,8 +51,10 @@ def parse_file(parser: Parser, path: Path, folder: Path) -> ParseResult:
         # Beside the outputs, so that moving a file there is a rename.
         with path.open("rb") as raw, tempfile.TemporaryDirectory(dir=folder, prefix=".") as hidden:
             new_parquet, new_rejected = Path(hidden, parquet.name), Path(hidden, rejected.name)
+            # A name that is not UTF-8 could be in neither output.
+            raw_key = str(path).encode(errors="backslashreplace").decode()
             result = parser.parse(
-                raw, raw_key=str(path), parquet_path=new_parquet, rejected_path=new_rejected
+                raw, raw_key=raw_key, parquet_path=new_parquet, rejected_path=new_rejected
             )
             if result.readings_parsed:
                 new_parquet.replace(parquet)

@@ -21,7 +21,6 @@ for ``--delete`` and ``--all`` also ``UpdateThing``, ``ListPrincipalThings``,
 ``DeletePolicy``, ``RemoveThingFromThingGroup``, ``DeleteThing`` and ``ListThingsInThingGroup``.
 """
 
-import contextlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -161,10 +160,13 @@ def _discard_here(
     missing = set(map(_id, certificate_arns))
     for client in clients:
         folder = identity.folder_of(environment.name, client, environment.root)
-        with contextlib.suppress(IdentityError):  # there is no identity, or an incomplete one
+        try:
             certificate_id = identity.read_device(folder).certificate_id
-            if certificate_id not in missing:
-                continue
+        except IdentityError as error:
+            if (folder / identity.DEVICE_FILE).exists():
+                report(f"{folder}: left alone: {error.message}")
+            continue  # there is no identity, or an incomplete one
+        if certificate_id in missing:
             missing.remove(certificate_id)
             with files.working_in(folder, environment.root):
                 identity.discard(folder)

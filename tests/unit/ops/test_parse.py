@@ -1,8 +1,10 @@
 """ops.parse: the same parser over files on disk."""
 
 import gzip
+import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,16 @@ def test_rows_and_rejected_lines_are_written_beside_each_other(folder: Path) -> 
     assert row["raw_key"] == "a.ndjson.gz"
     rejected = gzip.decompress(Path("out/a.rejected.ndjson.gz").read_bytes()).splitlines()
     assert [json.loads(one)["raw_line"] for one in rejected] == [1, 2]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
+def test_a_file_whose_name_is_not_utf_8_is_parsed(folder: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.ndjson.gz")
+    done = parse(batch(name, line([GOOD, {}])))
+    assert done.exit_code == 0, done.output
+    (output,) = (folder / "out").glob("*.parquet")
+    (row,) = pq.read_table(io.BytesIO(output.read_bytes())).to_pylist()
+    assert row["raw_key"] == r"caf\udce9.ndjson.gz"
 
 
 @pytest.mark.usefixtures("folder")

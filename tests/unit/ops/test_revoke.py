@@ -175,6 +175,18 @@ def test_delete_says_which_keys_are_elsewhere(tmp_path: Path, iot: FakeIot) -> N
         assert f"certificate {certificate_id}: its key is not on this machine" in result.stderr
 
 
+def test_delete_names_an_identity_that_it_cannot_read_and_leaves_it_alone(
+    tmp_path: Path, iot: FakeIot
+) -> None:
+    folder = tmp_path / "certs/dev" / THING
+    (folder / "device.json").write_text("garbage")
+    before = sorted(folder.rglob("*"))
+    result = CliRunner().invoke(revoke.main, ["--env", "dev", THING, "--delete", "--yes"])
+    assert result.exit_code == ExitStatus.OK
+    assert f"{folder}: left alone: expected an identity's device.json" in result.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_delete_keeps_a_key_whose_certificate_was_not_revoked(tmp_path: Path) -> None:
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     here.mkdir()
