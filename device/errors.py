@@ -61,6 +61,7 @@ class ExitStatus(IntEnum):
     INCOMPLETE = 23, "Something is left to do; stderr says what, and why."
     INCOMPATIBLE = 24, "A contract has changed in a way that is not compatible."
     DECLINED = 25, "The question was not answered with yes; nothing was changed."
+    TOO_EXPENSIVE = 26, "The query may cost more than --max-cost; it was not run."
     UNHEALTHY = 28, "The pipeline needs attention; the first line says what to do."
     INTERRUPTED = 130, "Interrupted with Ctrl-C."
 

@@ -4,6 +4,10 @@ Queries run in the environment's workgroup, which limits how much one query may 
 tables per channel, such as telemetry and telemetry_rejected. Both are partitioned by dt and hour of
 arrival, UTC: name them in WHERE, so that Athena reads, and charges for, only those objects.
 
+Before a query runs, stderr says how many objects the partitions hold that its filters leave, and
+what scanning them costs. That is the most that it costs, as Athena skips the columns that are not
+needed. --max-cost refuses a query that may cost more. Without it, counting stops at 10,000 objects.
+
 A statement that may change something, such as DROP TABLE, CREATE TABLE AS or UNLOAD, runs only
 with --allow-write.
 
@@ -16,6 +20,7 @@ StopQueryExecution, glue:GetDatabase, GetTable and GetPartitions, and on the buc
 s3:GetBucketLocation, ListBucket, GetObject and, for results, PutObject.
 """
 
+import math
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
@@ -23,11 +28,15 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from device import cli
-from device.aws import session_for
+from device.aws import AwsEnvironment, session_for
+from device.errors import AwsError, ExitStatus
 from ops import tables
 from ops.athena import Answer, run
 from ops.named_queries import NAMED, sql_of
-from ops.statements import write_in
+from ops.statements import reads_no_data, write_in
+
+# With --max-cost, counting goes on for longer: some twenty seconds.
+_MOST_COUNTED = 100_000
 
 
 @click.command(
@@ -37,9 +46,9 @@ from ops.statements import write_in
         "python -m ops.query --env dev --named latest",
         "python -m ops.query --env dev --named latest --columns thing_name,temperature",
         "python -m ops.query --env dev \"SELECT count(*) FROM telemetry WHERE dt = '2026-11-25'\"",
-        "python -m ops.query --env dev --named volume --format csv",
+        "python -m ops.query --env dev --named volume --format csv --max-cost 0.01",
     ],
-    statuses=cli.AWS_STATUSES,
+    statuses=[*cli.AWS_STATUSES, ExitStatus.TOO_EXPENSIVE],
 )
 @click.argument("sql", required=False)
 @cli.environment_option(required=False)
@@ -53,6 +62,13 @@ from ops.statements import write_in
     metavar="NAMES",
     help="Show only these columns, in this order; separate their names with commas.",
 )
+@click.option(
+    "--max-cost",
+    "max_cost_usd",
+    type=click.FloatRange(0),
+    metavar="USD",
+    help="Do not run a query that may cost more than so many US dollars.",
+)
 @click.option("--allow-write", is_flag=True, help="Also run SQL that may change something.")
 @cli.format_option("table", "csv", "json", text="Format of stdout; json: one object per line.")
 def main(
@@ -63,6 +79,7 @@ def main(
     channel: str,
     list_: bool,
     columns: str | None,
+    max_cost_usd: float | None,
     allow_write: bool,
     output_format: str,
 ) -> None:
@@ -75,6 +92,8 @@ def main(
         raise click.UsageError('expected either "SQL" or --named NAME')
     if environment is None:
         raise click.UsageError("expected --env ENV")
+    if max_cost_usd is not None and not math.isfinite(max_cost_usd):
+        raise click.UsageError("expected --max-cost in US dollars, such as 0.50")
     if named is not None:
         sql = sql_of(named, channel, (datetime.now(UTC) - timedelta(days=1)).date())
     verb = write_in(sql or "")
@@ -84,7 +103,9 @@ def main(
         raise click.UsageError(
             f"expected one statement that only reads, got {verb}; add --allow-write to run it"
         )
-    answer = run(session_for(environment), sql or "")
+    opened = session_for(environment)
+    _say_cost(opened, sql or "", max_cost_usd)
+    answer = run(opened, sql or "")
     if named is not None:
         answer = NAMED[named].finish(answer, output_format == "table")
     _show(answer if columns is None else _selected(answer, columns), output_format)
@@ -92,6 +113,44 @@ def main(
         f"{cli.counted(len(answer.rows), 'row')}, {answer.scanned_bytes / 1e6:.2f} MB scanned, "
         f"{answer.seconds:.1f} s"
     )
+
+
+def _say_cost(environment: AwsEnvironment, sql: str, max_cost_usd: float | None) -> None:
+    """Say what the query reads and costs.
+
+    Raises:
+        AwsError: That is more than ``max_cost_usd``, or cannot be told although it is limited.
+    """
+    if reads_no_data(sql):
+        return
+    # The SQL parser takes a quarter of a second, which --help and --list do not need.
+    from ops.scan.estimate import MOST_LISTED, estimate  # noqa: PLC0415  # as said
+    from ops.scan.filters import NotUnderstoodError  # noqa: PLC0415  # as said
+
+    most = MOST_LISTED if max_cost_usd is None else _MOST_COUNTED
+    try:
+        found = estimate(environment, sql, most)
+    except (NotUnderstoodError, AwsError) as error:
+        status = getattr(error, "status", ExitStatus.TOO_EXPENSIVE)
+        said = f"cannot tell what the query costs: {error}"
+        if max_cost_usd is not None:
+            raise AwsError(said, status) from None
+        if status not in {ExitStatus.TOO_EXPENSIVE, ExitStatus.FORBIDDEN}:
+            raise
+        cli.say(said)
+        return
+    if found is None:
+        return
+    for sentence in found.advice:
+        cli.say(sentence)
+    cli.say(found.text())
+    if max_cost_usd is not None and (found.usd > max_cost_usd or not found.is_complete):
+        raise AwsError(
+            f"expected a query of at most ${max_cost_usd:,.6f}, got one that may cost "
+            f"{'' if found.is_complete else 'more than '}${found.usd:,.6f}; it was not run",
+            ExitStatus.TOO_EXPENSIVE,
+            remedy="name fewer days in WHERE, or raise --max-cost",
+        )
 
 
 def _selected(answer: Answer, columns: str) -> Answer:

@@ -37,6 +37,14 @@ def write_in(sql: str) -> str | None:
     return None if verb in READS else verb
 
 
+def reads_no_data(sql: str) -> bool:
+    """Whether ``sql`` only shows what the catalog has, or a plan; Athena charges nothing for it."""
+    words = next(_statements(sql), [""])
+    return words[0] in {"SHOW", "DESCRIBE", "DESC"} or (
+        words[0] == "EXPLAIN" and words[1:2] != ["ANALYZE"]
+    )
+
+
 def _statements(sql: str) -> Iterator[list[str]]:
     """The parts of each statement: upper-case words, signs, and "''" for what is quoted."""
     parts: list[str] = []

@@ -7,10 +7,14 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
+from device.errors import AwsError, ExitStatus
 from ops import query
 from ops.athena import Answer, Column
 from ops.named_queries import NAMED
 from ops.query import main
+from ops.scan import estimate
+from ops.scan.estimate import Estimate
+from ops.scan.filters import NotUnderstoodError
 from tests.unit.ops.test_statements import READS, WRITES
 
 Invoke = Callable[..., Result]
@@ -21,13 +25,21 @@ NOTHING = Answer((), [])
 def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Run the command with an Athena that gives this answer; what was run is in ``invoke.ran``."""
 
-    def invoke(*arguments: str, answer: Answer = NOTHING, terminal: int = 0) -> Result:
+    def invoke(
+        *arguments: str,
+        answer: Answer = NOTHING,
+        terminal: int = 0,
+        cost: Callable[..., Estimate] | None = None,
+    ) -> Result:
         def run(_environment: str, sql: str) -> Answer:
             ran.append(sql)
             return answer
 
         monkeypatch.setattr(query, "session_for", lambda name: name)
+        monkeypatch.setattr(estimate, "estimate", lambda *_: None)
         monkeypatch.setattr(query, "run", run)
+        if cost is not None:
+            monkeypatch.setattr(estimate, "estimate", cost)
         if terminal:
             monkeypatch.setattr(query, "sys", SimpleNamespace(stdout=Terminal()))
             monkeypatch.setenv("COLUMNS", str(terminal))
@@ -173,3 +185,84 @@ def test_the_help_has_examples_and_exit_statuses() -> None:
     result = CliRunner().invoke(main, ["-h"])
     assert "Examples:\n  python -m ops.query --env dev --named latest\n" in result.output
     assert "Exit status:\n  0 " in result.output
+
+
+def costing(megabytes: int, *, is_complete: bool = True) -> Callable[..., Estimate]:
+    found = Estimate(
+        objects=5,
+        bytes=megabytes * 1024**2,
+        is_complete=is_complete,
+        tables=["telemetry"],
+        advice=["telemetry: there is no filter on dt"],
+    )
+    return lambda *_: found
+
+
+def failing(error: Exception) -> Callable[..., Estimate]:
+    def fail(*_: object) -> Estimate:
+        raise error
+
+    return fail
+
+
+def test_says_on_stderr_what_the_query_reads_and_costs_before_it_runs(invoke: Invoke) -> None:
+    result = invoke("SELECT 1", "--format", "json", answer=wide(1), cost=costing(100))
+    assert json.loads(result.stdout) == {"column_0": "value_0"}
+    lines = result.stderr.splitlines()
+    assert lines[0] == "telemetry: there is no filter on dt"
+    assert lines[1].startswith("reads at most 5 objects, 104.86 MB, of telemetry; costs at most $")
+    assert lines[2].startswith("1 row, ")
+
+
+@pytest.mark.parametrize(
+    ("cost", "runs"),
+    [
+        (costing(100), True),  # 100 MB are $0.000477
+        (costing(1_000), False),
+        (costing(1, is_complete=False), False),
+        (failing(NotUnderstoodError("the SQL cannot be read")), False),
+        (failing(AwsError("GetTable: not permitted", ExitStatus.FORBIDDEN)), False),
+    ],
+)
+def test_a_query_that_may_cost_more_than_the_limit_is_not_run(
+    cost: Callable[..., Estimate], runs: bool, invoke: Invoke
+) -> None:
+    result = invoke("SELECT 1", "--max-cost", "0.0005", cost=cost)
+    assert invoke.ran == (["SELECT 1"] if runs else [])  # type: ignore[attr-defined]  # as above
+    assert result.exit_code in ({0} if runs else {ExitStatus.TOO_EXPENSIVE, ExitStatus.FORBIDDEN})
+    assert runs or result.stderr.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotUnderstoodError("the SQL cannot be read"),
+        AwsError("GetTable: not permitted", ExitStatus.FORBIDDEN),
+    ],
+)
+def test_without_a_limit_a_query_runs_although_its_cost_cannot_be_told(
+    error: Exception, invoke: Invoke
+) -> None:
+    result = invoke("SELECT 1", cost=failing(error))
+    assert result.exit_code == 0
+    assert f"cannot tell what the query costs: {error}" in result.stderr
+    assert invoke.ran == ["SELECT 1"]  # type: ignore[attr-defined]  # as above
+
+
+def test_without_credentials_the_error_is_said_once(invoke: Invoke) -> None:
+    error = AwsError("expected AWS credentials", ExitStatus.CREDENTIALS)
+    result = invoke("SELECT 1", cost=failing(error))
+    assert result.exit_code == ExitStatus.CREDENTIALS
+    assert result.stderr == "error: expected AWS credentials\n"
+
+
+@pytest.mark.parametrize("sql", ["SHOW TABLES", "DESCRIBE telemetry", "EXPLAIN SELECT 1"])
+def test_what_reads_no_data_is_not_estimated(sql: str, invoke: Invoke) -> None:
+    result = invoke(sql, "--max-cost", "0", cost=failing(AssertionError("estimated")))
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("cost", ["nan", "inf", "-1", "a", ""])
+def test_a_limit_that_is_no_amount_is_a_usage_error(cost: str, invoke: Invoke) -> None:
+    assert invoke("SELECT 1", "--max-cost", cost).exit_code == 2
+    assert invoke.ran == []  # type: ignore[attr-defined]  # as above

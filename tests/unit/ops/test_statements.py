@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.statements import write_in
+from ops.statements import reads_no_data, write_in
 
 READS = [
     "SELECT 1",
@@ -95,3 +95,21 @@ def test_a_statement_that_only_reads_passes(sql: str) -> None:
 @pytest.mark.parametrize(("sql", "verb"), WRITES)
 def test_any_other_statement_is_named_by_its_verb(sql: str, verb: str) -> None:
     assert write_in(sql) == verb
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SHOW TABLES", True),
+        ("-- SELECT\nshow tables", True),
+        ("DESCRIBE telemetry", True),
+        ("DESC telemetry", True),
+        ("EXPLAIN SELECT 1", True),
+        ("EXPLAIN ANALYZE SELECT 1", False),
+        ("SELECT 'SHOW'", False),
+        ("WITH a AS (SELECT 1) SELECT * FROM a", False),
+        ("", False),
+    ],
+)
+def test_knows_what_shows_the_catalog_or_a_plan_only(sql: str, expected: bool) -> None:
+    assert reads_no_data(sql) is expected

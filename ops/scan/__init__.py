@@ -1,0 +1,1 @@
+"""What a query will read, and cost, before it runs."""
