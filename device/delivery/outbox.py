@@ -9,6 +9,7 @@ and a message that makes the broker disconnect while it is alone counts as refus
 """
 
 import math
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,14 +37,21 @@ class QueuedPayload:
     Attributes:
         payload: A reading, or anything else.
         pack: It is a reading that may share a message with others; otherwise it is sent as it is.
-        waited_for: The program waits until it is stored, or told that there is no room.
+        decided: Released when ``stored`` is known, for the thread that waits for that; None if no
+            thread waits.
         stored: Whether it is on disk; None until that is decided.
     """
 
     payload: bytes
     pack: bool
-    waited_for: bool = False
+    decided: "threading.Lock | None" = None
     stored: bool | None = None
+
+    def decide(self, *, stored: bool) -> None:
+        """Set ``stored``, and let the thread go on that waits for it."""
+        self.stored = stored
+        if self.decided is not None:
+            self.decided.release()
 
 
 @dataclass(frozen=True, slots=True)

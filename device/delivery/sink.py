@@ -175,7 +175,11 @@ class Sink:
                 f"{len(payload)}"
             )
         pack = self._pack and payload.lstrip().startswith(b"{")
-        self._worker.put(QueuedPayload(payload, pack, waited_for=wait))
+        decided = None
+        if wait:
+            decided = threading.Lock()
+            decided.acquire()
+        self._worker.put(QueuedPayload(payload, pack, decided))
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
         """Send everything now, full messages or not, and wait for the answers.

@@ -134,15 +134,14 @@ class Worker:
             self._waiting_bytes += size
             if not self._woken:
                 self.wake()
-            if not entry.waited_for:
-                return
-            self.changed.wait_for(lambda: entry.stored is not None or self.ended)
-            if entry.stored:
-                return
-            if entry.stored is False:
-                raise self._full()
-            self._remove(entry)
-            raise self.error or SpoolError("the sink was closed; this was not taken")
+        if entry.decided is None:
+            return
+        entry.decided.acquire()
+        if entry.stored:
+            return
+        if not self.ended:
+            raise self._full()
+        raise self.error or SpoolError("the sink was closed; this was not taken")
 
     def _full(self) -> SpoolFull:
         return SpoolFull(
@@ -167,7 +166,7 @@ class Worker:
                 self._spool.close()
             with self.changed:
                 self.ending = self.ended = True
-                self.changed.notify_all()
+                self._refuse_waiting(self.entries)
 
     def _seconds_to_next(self) -> float:
         seconds = self._outbox.seconds_to_next(
@@ -231,7 +230,7 @@ class Worker:
             done += step.entries
             with self.changed:
                 for entry in stored:
-                    entry.stored = True
+                    entry.decide(stored=True)
                     self._waiting_bytes -= len(entry.payload)
                 del self.entries[: step.entries]
                 self.tally.taken(step.entries)
@@ -243,11 +242,14 @@ class Worker:
         """Refuse the payloads that a caller waits for, as there is no room; keep the others."""
         with self.changed:
             self._full_until = time.monotonic() + _FULL_SECONDS
-            for entry in entries:
-                if entry.waited_for:
-                    entry.stored = False
-                    self._remove(entry)
-            self.changed.notify_all()
+            self._refuse_waiting(entries)
+
+    def _refuse_waiting(self, entries: list[QueuedPayload]) -> None:
+        for entry in [entry for entry in entries if entry.decided is not None]:
+            self.entries.remove(entry)
+            self._waiting_bytes -= len(entry.payload)
+            entry.decide(stored=False)
+        self.changed.notify_all()
 
     def _drop_oldest(self, step: StoreStep) -> bool:
         """Remove the oldest messages that are not in flight; return False if there are none."""
@@ -259,10 +261,6 @@ class Worker:
         with self.changed:
             self.tally.dropped(dropped)
         return bool(dropped)
-
-    def _remove(self, entry: QueuedPayload) -> None:
-        self.entries.remove(entry)
-        self._waiting_bytes -= len(entry.payload)
 
     def _send(self, connection: BrokerConnection) -> None:
         """Hand messages to the connection, in order, up to what the broker allows."""
