@@ -15,6 +15,7 @@ from awscrt.exceptions import AwsCrtError
 
 from contracts.names import MAX_TOPIC_BYTES
 from device.delivery import diagnosis, reasons, sdk
+from device.delivery.pacer import Pacer
 from device.errors import (
     ConnectionDropped,
     ConnectionFailed,
@@ -119,6 +120,7 @@ class Connection:
         self._drops = 0
         self._client: Any = None
         self._pending: set[Future[PublishResult]] = set()
+        self._pacer = Pacer()
         self._requests = 0  # that wait for their reply
         self._lock = threading.Lock()  # of _failure, _pending and _requests
 
@@ -191,13 +193,19 @@ class Connection:
                 raise Unreachable("the connection is closed")
             self._pending.add(answer)
         packet = mqtt5.PublishPacket(topic=topic, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE)
+        size_bytes = len(topic) + len(payload)
+        self._pacer.send(size_bytes, lambda: self._send(client, packet, answer))
+        return answer
+
+    def _send(self, client: Any, packet: Any, answer: "Future[PublishResult]") -> None:
+        if answer not in self._pending:  # the connection was closed before its turn came
+            return
         try:
             sent = client.publish(packet)
         except RuntimeError as error:
             self._settle(answer, PublishResult(Outcome.REFUSED, f"the SDK rejects it: {error}"))
-            return answer
-        sent.add_done_callback(lambda done: self._settle(answer, self._result_of(done)))
-        return answer
+        else:
+            sent.add_done_callback(lambda done: self._settle(answer, self._result_of(done)))
 
     def request(self, operation: str, request: Any) -> Any:
         """Ask AWS IoT's fleet provisioning service, by the SDK's own client.
@@ -278,6 +286,8 @@ class Connection:
         )
 
     def _on_success(self, _: Any) -> None:
+        if self._connected:  # the SDK sends again what was not acknowledged
+            self._pacer.hold(len(self._pending))
         self._connected = True
         self._decided.set()
 

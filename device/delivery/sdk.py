@@ -11,6 +11,8 @@ from device.delivery import diagnosis
 from device.errors import IdentityError, RequestFailed
 from device.identity import Identity
 
+_NO_FLOW_CONTROL = mqtt5.ExtendedValidationAndFlowControlOptions.NONE
+
 # The SDK reports its own timeout; this is for when it does not.
 _ANSWER_MARGIN_SECONDS = 5.0
 
@@ -43,6 +45,8 @@ def build_client(
             ping_timeout_ms=10_000,
             connack_timeout_ms=int(connect_timeout_seconds * 1000),
             ack_timeout_sec=acknowledgement_timeout_seconds,
+            # device.delivery.pacer keeps to the limits.
+            extended_validation_and_flow_control_options=_NO_FLOW_CONTROL,
             retry_jitter_mode=mqtt5.ExponentialBackoffJitterMode.FULL,
             min_reconnect_delay_ms=500,
             max_reconnect_delay_ms=5_000,

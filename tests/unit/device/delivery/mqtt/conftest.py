@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from awsiot import mqtt5_client_builder
 
+from device.delivery import pacer
 from device.delivery.mqtt import Connection
 from device.identity import DeviceConfig, Identity
 from tests.unit.device.delivery.mqtt.sdk import Connect, Sdk
@@ -28,6 +29,7 @@ def identity(tmp_path: Path) -> Identity:
 def connect(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> Connect:
     def connected(on_start: Callable[[Sdk], None] = Sdk.succeed) -> tuple[Connection, Sdk]:
         sdk = Sdk(on_start)
+        monkeypatch.setattr(pacer, "_SECONDS_PER_MESSAGE", 0.0)
         monkeypatch.setattr(mqtt5_client_builder, "mtls_from_path", sdk.build)
         connection = Connection(identity)
         connection.connect()

@@ -1,12 +1,13 @@
 """Publishing over MQTT: every message has one result."""
 
+import time
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
 from awscrt.mqtt5 import DisconnectReasonCode, PubackReasonCode
 
-from device.delivery import mqtt
+from device.delivery import mqtt, pacer
 from device.delivery.mqtt import Outcome
 from device.errors import (
     ConnectionDropped,
@@ -155,3 +156,16 @@ def test_takes_topics_up_to_the_limit(topic: str) -> None:
 def test_refuses_other_topics(topic: str) -> None:
     with pytest.raises(ValueError, match="expected a topic"):
         mqtt.check_topic(topic)
+
+
+def test_a_message_whose_turn_has_not_come_when_the_connection_closes_is_unknown_and_not_sent(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, sdk = connect(Sdk.succeed)
+    monkeypatch.setattr(pacer, "_SECONDS_PER_MESSAGE", 0.1)
+    answers = [connection.publish("a/topic", b"") for _ in range(5)]
+    connection.close()
+    assert [answer.result(1).outcome for answer in answers] == [Outcome.UNKNOWN] * 5
+    sent = len(sdk.packets)
+    time.sleep(0.3)  # their turn comes
+    assert len(sdk.packets) == sent < 5
