@@ -63,6 +63,7 @@ class ExitStatus(IntEnum):
     DECLINED = 25, "The question was not answered with yes; nothing was changed."
     TOO_EXPENSIVE = 26, "The query may cost more than --max-cost; it was not run."
     UNHEALTHY = 28, "The pipeline needs attention; the first line says what to do."
+    NOT_FOUND = 29, "There is no such message, or it was not found within the limits."
     INTERRUPTED = 130, "Interrupted with Ctrl-C."
 
 

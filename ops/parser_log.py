@@ -88,6 +88,26 @@ def parsed(
     return Parsed(tuple(found.values()), len(events) > most)
 
 
+def about(
+    logs: "CloudWatchLogsClient",
+    function: Mapping[str, Any],
+    raw_key: str,
+    since: datetime,
+    most: int,
+) -> Iterator[LoggedError]:
+    """Yield up to ``most`` lines that name a raw object, the oldest first.
+
+    Args:
+        logs: A client.
+        function: The configuration of the function.
+        raw_key: Of the object; it has no double quotes.
+        since: Time of the first line.
+        most: Bounds the time that this takes.
+    """
+    for event in _events(logs, function, f'"{raw_key}"', since, most):
+        yield _read(event["message"], event.get("timestamp", 0))
+
+
 def _events(
     logs: "CloudWatchLogsClient",
     function: Mapping[str, Any],

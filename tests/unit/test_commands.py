@@ -86,5 +86,6 @@ def test_every_example_is_one_that_the_command_takes(
         words = shlex.split(example.partition(f"python -m {name}")[2])
         for word in words:  # the files that the examples read
             if word.endswith((".csv", ".ndjson", ".gz", ".json")) and not word.startswith("-"):
+                Path(word).parent.mkdir(parents=True, exist_ok=True)
                 Path(word).touch()
         command.make_context(name, words).close()

@@ -61,6 +61,7 @@ def check_module(words: list[str]) -> None:
     depth = 2 if " ".join(words[:2]) in SINGLE_COMMANDS else 1
     for word in words[depth:]:  # the files that the examples read
         if word.endswith((".csv", ".ndjson", ".gz", ".json")) and not word.startswith("-"):
+            Path(word).parent.mkdir(parents=True, exist_ok=True)
             Path(word).touch()
     name = " ".join(words[:depth])
     SINGLE_COMMANDS[name].make_context(name, words[depth:]).close()
