@@ -8,6 +8,9 @@ Before a query runs, stderr says how many objects the partitions hold that its f
 what scanning them costs. That is the most that it costs, as Athena skips the columns that are not
 needed. --max-cost refuses a query that may cost more. Without it, counting stops at 10,000 objects.
 
+--plot FIELD draws a column of numbers over time instead of printing the rows, with a line for each
+thing. The time is the first column that is a timestamp, or else day, or dt and hour.
+
 A statement that may change something, such as DROP TABLE, CREATE TABLE AS or UNLOAD, runs only
 with --allow-write.
 
@@ -21,6 +24,7 @@ s3:GetBucketLocation, ListBucket, GetObject and, for results, PutObject.
 """
 
 import math
+import os
 import shutil
 import sys
 from datetime import UTC, datetime, timedelta
@@ -47,6 +51,7 @@ _MOST_COUNTED = 100_000
         "python -m ops.query --env dev --named latest --columns thing_name,temperature",
         "python -m ops.query --env dev \"SELECT count(*) FROM telemetry WHERE dt = '2026-11-25'\"",
         "python -m ops.query --env dev --named volume --format csv --max-cost 0.01",
+        "python -m ops.query --env dev --named volume --plot readings",
     ],
     statuses=[*cli.AWS_STATUSES, ExitStatus.TOO_EXPENSIVE],
 )
@@ -61,6 +66,12 @@ _MOST_COUNTED = 100_000
     "--columns",
     metavar="NAMES",
     help="Show only these columns, in this order; separate their names with commas.",
+)
+@click.option(
+    "--plot",
+    "plotted",
+    metavar="FIELD",
+    help="Draw this column over time on the terminal; braille needs UTF-8.",
 )
 @click.option(
     "--max-cost",
@@ -79,6 +90,7 @@ def main(
     channel: str,
     list_: bool,
     columns: str | None,
+    plotted: str | None,
     max_cost_usd: float | None,
     allow_write: bool,
     output_format: str,
@@ -92,6 +104,8 @@ def main(
         raise click.UsageError('expected either "SQL" or --named NAME')
     if environment is None:
         raise click.UsageError("expected --env ENV")
+    if plotted is not None:
+        _check_plot(columns, output_format)
     if max_cost_usd is not None and not math.isfinite(max_cost_usd):
         raise click.UsageError("expected --max-cost in US dollars, such as 0.50")
     if named is not None:
@@ -108,7 +122,10 @@ def main(
     answer = run(opened, sql or "")
     if named is not None:
         answer = NAMED[named].finish(answer, output_format == "table")
-    _show(answer if columns is None else _selected(answer, columns), output_format)
+    if plotted is not None:
+        _draw(answer, plotted)
+    else:
+        _show(answer if columns is None else _selected(answer, columns), output_format)
     cli.say(
         f"{cli.counted(len(answer.rows), 'row')}, {answer.scanned_bytes / 1e6:.2f} MB scanned, "
         f"{answer.seconds:.1f} s"
@@ -150,6 +167,35 @@ def _say_cost(environment: AwsEnvironment, sql: str, max_cost_usd: float | None)
             f"{'' if found.is_complete else 'more than '}${found.usd:,.6f}; it was not run",
             ExitStatus.TOO_EXPENSIVE,
             remedy="name fewer days in WHERE, or raise --max-cost",
+        )
+
+
+def _check_plot(columns: str | None, output_format: str) -> None:
+    if columns is not None or output_format != "table":
+        raise click.UsageError("expected --plot alone, or --columns and --format without it")
+    encoding = (sys.stdout.encoding or "").lower()
+    if encoding.replace("-", "") != "utf8":
+        raise click.UsageError(f"expected stdout in UTF-8 for --plot, got {encoding or 'none'}")
+
+
+def _draw(answer: Answer, field: str) -> None:
+    from ops.plot import PlotError, plot  # noqa: PLC0415  # the library is for --plot alone
+
+    size = shutil.get_terminal_size()
+    in_colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    try:
+        drawn = plot(
+            answer, field, width=size.columns, height=min(size.lines - 8, 20), in_colors=in_colors
+        )
+    except PlotError as error:
+        raise click.BadParameter(str(error), param_hint="--plot") from None
+    click.echo(drawn.text, color=in_colors)
+    if drawn.left_out:
+        cli.say(f"{cli.counted(drawn.left_out, 'row')} without a time or a number left out")
+    if drawn.series_left_out:
+        cli.say(
+            f"{cli.counted(drawn.series_left_out, 'thing')} with fewer values left out; "
+            "name things in WHERE"
         )
 
 

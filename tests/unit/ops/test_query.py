@@ -266,3 +266,41 @@ def test_what_reads_no_data_is_not_estimated(sql: str, invoke: Invoke) -> None:
 def test_a_limit_that_is_no_amount_is_a_usage_error(cost: str, invoke: Invoke) -> None:
     assert invoke("SELECT 1", "--max-cost", cost).exit_code == 2
     assert invoke.ran == []  # type: ignore[attr-defined]  # as above
+
+
+SERIES = Answer(
+    (Column("received_at", "timestamp"), Column("temperature", "double")),
+    [[f"2026-11-25 10:{minute:02}:00.000", str(minute)] for minute in range(30)],
+)
+
+
+def test_draws_a_field_instead_of_the_rows(invoke: Invoke) -> None:
+    result = invoke("SELECT 1", "--plot", "temperature", answer=SERIES)
+    assert result.exit_code == 0
+    assert any(0x2800 < ord(c) <= 0x28FF for c in result.stdout)
+    assert "2026-11-25 10:00:00Z to 2026-11-25 10:29:00Z" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert result.stderr.startswith("30 rows, ")
+
+
+@pytest.mark.parametrize(
+    "more", [["--format", "csv"], ["--format", "json"], ["--columns", "temperature"]]
+)
+def test_a_picture_has_no_format_and_no_columns(more: list[str], invoke: Invoke) -> None:
+    result = invoke("SELECT 1", "--plot", "temperature", *more, answer=SERIES)
+    assert result.exit_code == 2
+    assert invoke.ran == []  # type: ignore[attr-defined]  # as above
+
+
+def test_a_field_that_cannot_be_drawn_is_a_usage_error(invoke: Invoke) -> None:
+    result = invoke("SELECT 1", "--plot", "received_at", answer=SERIES)
+    assert result.exit_code == 2
+    assert "expected a column of numbers of the answer (temperature)" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_terminal_without_utf_8_is_named_before_the_query_runs() -> None:
+    arguments = ["--env", "local", "SELECT 1", "--plot", "temperature"]
+    result = CliRunner(charset="latin-1").invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "expected stdout in UTF-8 for --plot, got latin-1" in result.output
