@@ -1,14 +1,13 @@
 """FirehoseBatcher: device messages in, one compressed object per batch out."""
 
 from aws_cdk import Aws, Duration, RemovalPolicy, Size
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesisfirehose as firehose
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk.interfaces.aws_kinesisfirehose import IDeliveryStreamRef
 from constructs import Construct
 
-from stacks.helpers.acknowledgements import acknowledge_wildcards
+from stacks.helpers.service_role import service_role
 
 _UTC_HOUR = "dt=!{timestamp:yyyy-MM-dd}/hour=!{timestamp:HH}/"
 
@@ -61,40 +60,26 @@ class FirehoseBatcher(Construct):
         )
         # Firehose passes the account it acts for as the external id.
         # https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html
-        role = iam.Role(
+        role, policy = service_role(
             self,
-            "Role",
-            assumed_by=iam.ServicePrincipal(
-                "firehose.amazonaws.com",
-                conditions={"StringEquals": {"sts:ExternalId": Aws.ACCOUNT_ID}},
-            ),
-        )
-        policy = iam.Policy(
-            self,
-            "Policy",
-            roles=[role],
-            statements=[
-                iam.PolicyStatement(
-                    actions=[
-                        "s3:GetBucketLocation",
-                        "s3:ListBucket",
-                        "s3:ListBucketMultipartUploads",
-                    ],
-                    resources=[bucket.bucket_arn],
+            "firehose.amazonaws.com",
+            conditions={"StringEquals": {"sts:ExternalId": Aws.ACCOUNT_ID}},
+            statements=(
+                (
+                    ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"],
+                    [bucket.bucket_arn],
                 ),
-                iam.PolicyStatement(
-                    actions=["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"],
-                    resources=[
+                (
+                    ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"],
+                    [
                         bucket.arn_for_objects(f"{self.raw_prefix}*"),
                         bucket.arn_for_objects(f"failed/*/{channel}/*"),
                     ],
                 ),
-                iam.PolicyStatement(
-                    actions=["logs:PutLogEvents"], resources=[log_group.log_group_arn]
-                ),
-            ],
+                (["logs:PutLogEvents"], [log_group.log_group_arn]),
+            ),
+            why_wildcards="Firehose makes up a key for each object.",
         )
-        acknowledge_wildcards(policy, "Firehose makes up a key for each object.")
         # The L2 construct cannot synthesize for regions that the CDK does not know yet.
         stream = firehose.CfnDeliveryStream(
             self,

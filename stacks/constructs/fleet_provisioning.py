@@ -9,9 +9,9 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from contracts import names
-from stacks.helpers.acknowledgements import acknowledge_wildcards
 from stacks.helpers.iot_arn import iot_arn
 from stacks.helpers.python_function import python_function
+from stacks.helpers.service_role import only_for, service_role
 
 # AWS IoT waits this long for a hook's answer.
 # https://docs.aws.amazon.com/iot/latest/developerguide/pre-provisioning-hook.html
@@ -123,64 +123,49 @@ class FleetProvisioning(Construct):
         The managed policy AWSIoTThingsRegistration also allows making policies and detaching
         those of any device. https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSIoTThingsRegistration.html
         """
-        role = iam.Role(
-            self,
-            "Role",
-            assumed_by=iam.ServicePrincipal(
-                "iot.amazonaws.com",
-                # https://docs.aws.amazon.com/iot/latest/developerguide/cross-service-confused-deputy-prevention.html
-                conditions={
-                    "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
-                    "ArnLike": {"aws:SourceArn": template_arn},
-                },
-            ),
-        )
         thing, certificate = iot_arn(self, "thing", "*"), iot_arn(self, "cert", "*")
         group = iot_arn(self, "thinggroup", thing_group_name)
-        policy = iam.Policy(
+        return service_role(
             self,
-            "Policy",
-            roles=[role],
-            statements=[
-                iam.PolicyStatement(actions=actions, resources=resources)
-                for actions, resources in (
-                    # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiot.html
-                    (
-                        [
-                            *("iot:CreateThing", "iot:DescribeThing"),
-                            *("iot:ListThingGroupsForThing", "iot:ListThingPrincipals"),
-                        ],
-                        [thing],
-                    ),
-                    # MERGE changes the groups of a thing that exists already.
-                    (["iot:UpdateThing"], [thing]),
-                    (
-                        ["iot:AddThingToThingGroup", "iot:UpdateThingGroupsForThing"],
-                        [thing, group],
-                    ),
-                    (["iot:DescribeThingGroup"], [group]),
-                    (
-                        # IAM cannot name the policy that is attached; the template does.
-                        [
-                            *("iot:AttachPolicy", "iot:AttachPrincipalPolicy"),
-                            *("iot:DescribeCertificate", "iot:UpdateCertificate"),
-                        ],
-                        [certificate],
-                    ),
-                    (["iot:GetPolicy"], [iot_arn(self, "policy", device_policy_name)]),
-                    # These actions know no resources.
-                    (
-                        [
-                            *("iot:AttachThingPrincipal", "iot:ListAttachedPolicies"),
-                            *("iot:ListPrincipalThings", "iot:RegisterThing"),
-                        ],
-                        ["*"],
-                    ),
-                )
-            ],
+            "iot.amazonaws.com",
+            # https://docs.aws.amazon.com/iot/latest/developerguide/cross-service-confused-deputy-prevention.html
+            conditions=only_for(template_arn),
+            statements=(
+                # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiot.html
+                (
+                    [
+                        *("iot:CreateThing", "iot:DescribeThing"),
+                        *("iot:ListThingGroupsForThing", "iot:ListThingPrincipals"),
+                    ],
+                    [thing],
+                ),
+                # MERGE changes the groups of a thing that exists already.
+                (["iot:UpdateThing"], [thing]),
+                (
+                    ["iot:AddThingToThingGroup", "iot:UpdateThingGroupsForThing"],
+                    [thing, group],
+                ),
+                (["iot:DescribeThingGroup"], [group]),
+                (
+                    # IAM cannot name the policy that is attached; the template does.
+                    [
+                        *("iot:AttachPolicy", "iot:AttachPrincipalPolicy"),
+                        *("iot:DescribeCertificate", "iot:UpdateCertificate"),
+                    ],
+                    [certificate],
+                ),
+                (["iot:GetPolicy"], [iot_arn(self, "policy", device_policy_name)]),
+                # These actions know no resources.
+                (
+                    [
+                        *("iot:AttachThingPrincipal", "iot:ListAttachedPolicies"),
+                        *("iot:ListPrincipalThings", "iot:RegisterThing"),
+                    ],
+                    ["*"],
+                ),
+            ),
+            why_wildcards="Devices that do not exist yet.",
         )
-        acknowledge_wildcards(policy, "Devices that do not exist yet.")
-        return role, policy
 
 
 def _template_body(device_policy_name: str, thing_group_name: str) -> dict[str, object]:

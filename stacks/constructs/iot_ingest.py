@@ -1,15 +1,13 @@
 """IoTIngest: the topic rule that hands a channel's messages to Firehose."""
 
-from aws_cdk import Aws
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_iot as iot
 from aws_cdk import aws_s3 as s3
 from aws_cdk.interfaces.aws_kinesisfirehose import IDeliveryStreamRef
 from constructs import Construct
 
 from contracts import names
-from stacks.helpers.acknowledgements import acknowledge_wildcards
 from stacks.helpers.iot_arn import iot_arn
+from stacks.helpers.service_role import only_for, service_role
 
 
 class IoTIngest(Construct):
@@ -42,33 +40,17 @@ class IoTIngest(Construct):
         self.rule_name = names.rule_name(environment, channel)
         stream = delivery_stream.delivery_stream_ref
         undelivered = f"undelivered/{channel}/"
-        role = iam.Role(
+        role, policy = service_role(
             self,
-            "Role",
-            assumed_by=iam.ServicePrincipal(
-                "iot.amazonaws.com",
-                conditions={
-                    "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
-                    "ArnLike": {"aws:SourceArn": iot_arn(self, "rule", self.rule_name)},
-                },
-            ),
-        )
-        policy = iam.Policy(
-            self,
-            "Policy",
-            roles=[role],
-            statements=[
+            "iot.amazonaws.com",
+            conditions=only_for(iot_arn(self, "rule", self.rule_name)),
+            statements=(
                 # Not grant_put_records: it adds PutRecordBatch, which only batchMode needs.
-                iam.PolicyStatement(
-                    actions=["firehose:PutRecord"], resources=[stream.delivery_stream_arn]
-                ),
-                iam.PolicyStatement(
-                    actions=["s3:PutObject"],
-                    resources=[undelivered_bucket.arn_for_objects(f"{undelivered}*")],
-                ),
-            ],
+                (["firehose:PutRecord"], [stream.delivery_stream_arn]),
+                (["s3:PutObject"], [undelivered_bucket.arn_for_objects(f"{undelivered}*")]),
+            ),
+            why_wildcards="The error action makes up a key for each message.",
         )
-        acknowledge_wildcards(policy, "The error action makes up a key for each message.")
         rule = iot.CfnTopicRule(
             self,
             "Rule",

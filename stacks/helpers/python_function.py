@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from aws_cdk import Duration, RemovalPolicy, Size
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from stacks.helpers.acknowledgements import acknowledge_wildcards
+from stacks.helpers.service_role import Statement, service_role
 
 
 def python_function(
@@ -20,7 +19,7 @@ def python_function(
     memory: Size,
     timeout: Duration,
     environment: Mapping[str, str],
-    statements: Sequence[tuple[Sequence[str], Sequence[str]] | iam.PolicyStatement],
+    statements: Sequence[Statement],
     why_wildcards: str,
     ephemeral_storage: Size | None = None,
     tracing: bool = False,
@@ -50,25 +49,15 @@ def python_function(
         retention=logs.RetentionDays.ONE_MONTH,
         removal_policy=RemovalPolicy.DESTROY,
     )
-    allowed: list[tuple[Sequence[str], Sequence[str]] | iam.PolicyStatement] = [
+    allowed: list[Statement] = [
         *statements,
         (["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
     ]
     if tracing:  # X-Ray has no resources to name.
         allowed.append((["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"]))
-    role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-    policy = iam.Policy(
-        scope,
-        "Policy",
-        roles=[role],
-        statements=[
-            one
-            if isinstance(one, iam.PolicyStatement)
-            else iam.PolicyStatement(actions=one[0], resources=one[1])
-            for one in allowed
-        ],
+    role, policy = service_role(
+        scope, "lambda.amazonaws.com", statements=allowed, why_wildcards=why_wildcards
     )
-    acknowledge_wildcards(policy, why_wildcards)
     function = lambda_.Function(
         scope,
         "Function",
