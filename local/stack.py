@@ -1,18 +1,17 @@
 """Bring the local stack up, and take it down."""
 
 import contextlib
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
-from urllib.parse import quote_plus
 
 from device import aws
 from local import deploy, emulator, state
 from local.state import ENVIRONMENT, LOGS, State
+from ops import raw_objects
 
 # The state of the queues was copied shortly before it was written.
 _SAVING = timedelta(seconds=5)
@@ -158,17 +157,7 @@ def _parse_again(since: datetime) -> None:
         )
         for entry in aws.listed(s3, "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix):
             if entry["LastModified"] >= since:
-                sqs.send_message(QueueUrl=url, MessageBody=_event(bucket, entry["Key"]))
-
-
-def _event(bucket: str, key: str) -> str:
-    """What S3 sends for a new object."""
-    record = {
-        "eventSource": "aws:s3",
-        "eventName": "ObjectCreated:Put",
-        "s3": {"bucket": {"name": bucket}, "object": {"key": quote_plus(key)}},
-    }
-    return json.dumps({"Records": [record]})
+                sqs.send_message(QueueUrl=url, MessageBody=raw_objects.event(bucket, entry["Key"]))
 
 
 def _deploy(progress: Progress) -> None:

@@ -2,11 +2,13 @@
 
 import gzip
 import io
+import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
+from urllib.parse import quote_plus
 
 from device.aws import AwsEnvironment, explained, listed, stack_outputs
 
@@ -92,6 +94,16 @@ def find(
         if found.hour > last:
             break
         yield found
+
+
+def event(bucket: str, key: str) -> str:
+    """What S3 sends to the parser's queue for a new object."""
+    record = {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": bucket}, "object": {"key": quote_plus(key)}},
+    }
+    return json.dumps({"Records": [record]})
 
 
 class DamagedObject(ValueError):  # noqa: N818  # reads as what happened

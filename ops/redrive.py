@@ -216,7 +216,12 @@ class Queues:
 
 
 @contextmanager
-def _deployed(opened: AwsEnvironment, channel: str) -> Iterator[Deployed]:
+def deployed_pipeline(opened: AwsEnvironment, channel: str) -> Iterator[Deployed]:
+    """Use the pipeline of one channel.
+
+    Raises:
+        AwsError: It is not deployed, or AWS cannot be asked.
+    """
     opened.check_stack()
     try:
         with aws.explained(opened.name):
@@ -248,7 +253,7 @@ def _deployed(opened: AwsEnvironment, channel: str) -> Iterator[Deployed]:
 def main(*, environment: str, channel: str, dry_run: bool, yes: bool, output_format: str) -> None:
     """Show the dead letters of one channel, and move them back."""
     opened = aws.session_for(environment)
-    with _deployed(opened, channel) as deployed:
+    with deployed_pipeline(opened, channel) as deployed:
         queues = _queues(opened, deployed)
         count = deployed.events_in(queues.dead_arn)
         letters = look(queues.sqs, queues.dead_url) if count else []

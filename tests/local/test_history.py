@@ -147,3 +147,32 @@ def test_an_hour_that_fails_is_counted_although_the_execution_succeeds(lake: Lak
     assert (counts["total"], counts["succeeded"], counts["failed"]) == (2, 1, 1)
     found = lake.client("cloudwatch").list_metrics(MetricName="HoursFailed")["Metrics"]
     assert [metric["Dimensions"] for metric in found] == [[{"Name": "service", "Value": "rebuild"}]]
+
+
+def test_replay_makes_both_tables_again(
+    lake: Lake, device: Identity, run_module: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    thing = device.device.thing_name
+    publish(device, [reading(NOW), reading(NOW, sequence=1)])
+    wait_for(lambda: lake.rows(thing), 2, "rows")
+    (hour,) = hours_of(lake, thing)
+    live = f"parsed/{hour.removeprefix('raw/')}/"
+    for key in lake.objects("ParsedBucket", live):
+        lake.client("s3").delete_object(Bucket=lake.bucket("ParsedBucket"), Key=key)
+    command = (
+        *("ops.replay", "--env", ENVIRONMENT, "--channel", CHANNEL, "--format", "json"),
+        *("--from", start_of(hour).isoformat()),
+        *("--to", (start_of(hour) + timedelta(hours=1)).isoformat()),
+    )
+    planned = run_module(*command, "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)["live_objects"] >= 1
+    assert lake.rows(thing) == []
+    for _ in range(2):
+        done = run_module(*command, "--yes")
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert (report["rebuilt"], report["failed"], report["not_tried"]) == (1, [], 0)
+        assert report["after"]["rows"] >= 2
+        wait_for(lambda: lake.rows(thing), 2, "rows")
+        assert [len(rows) for rows in daily_rows(lake, thing).values()] == [2]
