@@ -51,8 +51,10 @@ FASTER = {"count by thing": 7.0, "one thing's day": 10.0, "hourly average": 2.5}
 QUERIES = {
     "count by thing": "SELECT thing_name, count(*) FROM day GROUP BY thing_name",
     "one thing's day": "SELECT * FROM day WHERE thing_name = 'thing-0500'",
+    # Not date_trunc: DuckDB's timestamps have a time zone, and its calendar would take most of the
+    # time of either table. Athena's have none.
     "hourly average": (
-        "SELECT date_trunc('hour', timestamp), avg(temperature) FROM day GROUP BY ALL"
+        "SELECT epoch_ms(timestamp) // 3600000, avg(temperature) FROM day GROUP BY ALL"
     ),
 }
 
