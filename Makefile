@@ -59,8 +59,8 @@ LOCK := uv pip compile --quiet --universal --generate-hashes --python-version 3.
 lock: setup ## bring every locked requirement up to date, then run make test
 	$(LOCK) lambda/parser/requirements.in -o lambda/parser/requirements.txt
 	$(LOCK) lambda/rebuild/requirements.in -c lambda/parser/requirements.txt -o lambda/rebuild/requirements.txt
-	$(LOCK) requirements.in -c lambda/parser/requirements.txt -o requirements.txt
-	$(LOCK) requirements-dev.in -c requirements.txt -c lambda/rebuild/requirements.txt -o requirements-dev.txt
+	$(LOCK) requirements.in -c lambda/rebuild/requirements.txt -o requirements.txt
+	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	$(LOCK) requirements-bench.in -c requirements-dev.txt -o requirements-bench.txt
 	$(LOCK) requirements-uv.in -o requirements-uv.txt
 	npm update --package-lock-only --no-audit --no-fund

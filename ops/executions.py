@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import click
+
 from contracts import names
-from device import aws
+from device import aws, cli
 from device.aws import AwsEnvironment
 from device.errors import AwsError, ExitStatus
 
@@ -149,6 +151,35 @@ def machine_of(opened: AwsEnvironment) -> HistoryMachine:
             remedy=f"run {aws.deploy_command(opened.name)}",
         )
     return HistoryMachine(opened.client("stepfunctions"), outputs["HistoryStateMachine"])
+
+
+def whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The first moment of the first hour that a time touches, and that after the last one.
+
+    Raises:
+        click.UsageError: The time does not end after its start.
+    """
+    if start >= end:
+        raise click.UsageError(
+            f"expected --from before --to, got {cli.utc(start)} and {cli.utc(end)}"
+        )
+    return _floor(start), _floor(end + HOUR - timedelta.resolution)
+
+
+def _floor(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def hours(start: datetime, end: datetime) -> Iterator[datetime]:
+    """The hours that a time touches.
+
+    Raises:
+        click.UsageError: The time does not end after its start.
+    """
+    hour, end = whole_hours(start, end)
+    while hour < end:
+        yield hour
+        hour += HOUR
 
 
 def ranges(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -99,23 +99,18 @@ class Plan:
 
 
 def plan(found: Iterable[RawObject], start: datetime, end: datetime, live_since: datetime) -> Plan:
-    """Choose the raw objects of the hours that ``start`` to ``end`` touch.
+    """Choose the raw objects of the hours from ``start`` to ``end``.
 
     Args:
         found: Raw objects of a channel.
-        start: In the first hour.
-        end: Excluded; in the last hour, or at its end.
+        start: First moment of the first hour.
+        end: First moment after the last one.
         live_since: The live table has the days from this one on.
     """
-    start, end = _floor(start), _floor(end + HOUR - timedelta.resolution)
     first, last = raw_objects.hour_of(start), raw_objects.hour_of(end - HOUR)
     objects = tuple(one for one in found if first <= one.hour <= last)
     served = raw_objects.hour_of(live_since.replace(hour=0))
     return Plan(start, end, objects, tuple(one for one in objects if one.hour >= served))
-
-
-def _floor(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def live_days(glue: Any, environment: str, channel: str) -> int:
@@ -232,10 +227,7 @@ def main(
     output_format: str,
 ) -> None:
     """Replay the raw objects of one channel and time."""
-    if start >= end:
-        raise click.UsageError(
-            f"expected --from before --to, got {cli.utc(start)} and {cli.utc(end)}"
-        )
+    start, end = executions.whole_hours(start, end)
     opened = aws.session_for(environment)
     with deployed_pipeline(opened, channel) as deployed:
         live_since = datetime.now(UTC) - timedelta(

@@ -176,3 +176,7 @@ def test_replay_makes_both_tables_again(
         assert report["after"]["rows"] >= 2
         wait_for(lambda: lake.rows(thing), 2, "rows")
         assert [len(rows) for rows in daily_rows(lake, thing).values()] == [2]
+    period = command[command.index("--from") :]
+    verified = run_module("ops.verify", "--env", ENVIRONMENT, *period, "--format", "json")
+    assert verified.returncode == 0, verified.stderr
+    assert json.loads(verified.stdout)["findings"] == []

@@ -24,8 +24,9 @@ def test_the_plan_covers_whole_hours_and_renews_what_the_live_table_has() -> Non
     found = [raw(f"2026-11-{day}T{hour}") for day in (21, 22) for hour in ("08", "09", "10", "11")]
     made = replay.plan(
         found,
-        datetime(2026, 11, 21, 9, 30, tzinfo=UTC),
-        datetime(2026, 11, 22, 10, 1, tzinfo=UTC),
+        *executions.whole_hours(
+            datetime(2026, 11, 21, 9, 30, tzinfo=UTC), datetime(2026, 11, 22, 10, 1, tzinfo=UTC)
+        ),
         live_since=datetime(2026, 11, 22, 23, tzinfo=UTC),
     )
     assert (made.start, made.end) == (START - timedelta(days=1), START + 2 * HOUR)
@@ -39,8 +40,8 @@ def test_the_plan_covers_whole_hours_and_renews_what_the_live_table_has() -> Non
 
 
 def test_an_end_at_a_full_hour_excludes_that_hour() -> None:
-    made = replay.plan([raw("2026-11-22T10")], START, START + HOUR, START)
-    assert (made.end, made.objects) == (START + HOUR, ())
+    assert executions.whole_hours(START, START + HOUR) == (START, START + HOUR)
+    assert replay.plan([raw("2026-11-22T10")], START, START + HOUR, START).objects == ()
 
 
 def test_a_long_time_is_divided_into_what_one_execution_can_take() -> None:
