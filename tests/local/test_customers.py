@@ -45,10 +45,12 @@ def test_customers_of_one_thing_publish_at_the_same_time_each_to_its_own_topic(
             assert "20 acknowledged" in done.stdout
     rows = wait_for(lambda: lake.rows(thing), 60, "rows of the thing and its customers")
     for identity in (device, *customers):
-        own = [row for row in rows if row["topic"] == identity.device.topic(CHANNEL)]
-        assert len(own) == 20
-        assert {row["client_id"] for row in own} == {identity.device.client_id}
-        assert {row["certificate_id"] for row in own} == {identity.device.certificate_id}
+        assert len([row for row in rows if row["customer"] == identity.device.customer]) == 20
+    origins = ("topic", "client_id", "certificate_id")
+    assert {tuple(line[key] for key in origins) for line in lake.raw_lines(thing)} == {
+        (one.device.topic(CHANNEL), one.device.client_id, one.device.certificate_id)
+        for one in (device, *customers)
+    }
     assert {row["thing_name"] for row in rows} == {thing}
 
 

@@ -3,7 +3,7 @@
 import base64
 import gzip
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def test_recovered_messages_are_found_by_the_hour_of_their_recovery(s3: FakeS3) 
 def test_the_default_is_the_last_hour(s3: FakeS3) -> None:
     now = datetime.now(UTC)
     key = raw_objects.recovered_key("telemetry", now, "a").replace("recovered-", "")
-    s3.objects[key] = line(b"1", at=now) + b"\n" + line(b"2", at=AT)
+    s3.objects[key] = line(b"1", at=now) + b"\n" + line(b"2", at=now - timedelta(hours=2))
     assert [one["payload"] for one in shown()] == [1]
 
 
