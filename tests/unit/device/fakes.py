@@ -329,15 +329,11 @@ class FakeCloudFormation:
 class FakeSession:
     iot: FakeIot
     cloudformation: FakeCloudFormation
-
     iot_data: FakeIotData | None = None
 
     def client(self, service: str, **_: Any) -> Any:
-        return {
-            "iot": self.iot,
-            "iot-data": self.iot_data,
-            "cloudformation": self.cloudformation,
-        }[service]
+        clients = {"iot": self.iot, "iot-data": self.iot_data}
+        return {**clients, "cloudformation": self.cloudformation}[service]
 
 
 def environment(

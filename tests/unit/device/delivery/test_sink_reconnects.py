@@ -16,7 +16,6 @@ from device.errors import (
     Unreachable,
 )
 from tests.unit.device.delivery.sinks import (
-    UNKNOWN,
     fail,
     make,
     numbered,
@@ -44,14 +43,6 @@ def test_it_comes_back_after_losses_and_sends_again_in_order(
     assert sent_numbers(first) == [0, 1, 2, 3, 4]
     assert sent_numbers(last) == list(range(8))
     assert last.sent[:5] == first.sent
-
-
-def test_a_message_without_an_answer_is_sent_again(tmp_path: Path) -> None:
-    broker = FakeConnection(UNKNOWN)
-    with make(tmp_path, broker) as taking:
-        taking.put_payload(numbered(1))
-    assert len(broker.sent) == 2
-    assert broker.sent[0] == broker.sent[1]
 
 
 def test_a_final_no_ends_the_attempts_but_not_the_taking(tmp_path: Path) -> None:
