@@ -25,11 +25,10 @@ from device.errors import (
 )
 from device.identity import Identity
 
-# The largest payload that AWS IoT Core takes.
+# Limits of AWS IoT Core: a payload's bytes, a topic's slashes, a client's unacknowledged messages.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
 MAX_PAYLOAD_BYTES = 128 * 1024
-
-# How many unacknowledged QoS 1 messages AWS IoT Core allows one client (same source).
+_MAX_SLASHES = 7
 MAX_UNACKNOWLEDGED = 100
 
 # A broker that is busy may take this long to answer.
@@ -84,7 +83,7 @@ def check_topic(topic: str) -> str:
     """Return ``topic`` if a message can be published there.
 
     Raises:
-        ValueError: It is empty, too long, or has a wildcard.
+        ValueError: It is empty, too long, or has a wildcard or too many slashes.
     """
     if not topic or any(character in topic for character in "+#\0"):
         raise ValueError(f"expected a topic without '+' and '#', got {topic!r}")
@@ -93,6 +92,10 @@ def check_topic(topic: str) -> str:
     size = len(rest.encode("utf-8", "surrogateescape"))
     if size > MAX_TOPIC_BYTES:
         raise ValueError(f"expected a topic of at most {MAX_TOPIC_BYTES} bytes, got {size}")
+    if rest.count("/") > _MAX_SLASHES:
+        raise ValueError(
+            f"expected a topic of at most {_MAX_SLASHES} slashes, got {rest.count('/')}"
+        )
     return topic
 
 

@@ -147,12 +147,16 @@ def test_an_acknowledgement_in_between_starts_the_count_anew(connect: Connect) -
     assert connection.failure is None
 
 
-@pytest.mark.parametrize("topic", ["dt/dev/a/b", "$aws/rules/r/" + "x" * 256, "é" * 128])
+@pytest.mark.parametrize(
+    "topic", ["dt/dev/a/b", "$aws/rules/r/" + "x" * 256, "é" * 128, "$aws/rules/r/a/b/c/d/e/f/g/h"]
+)
 def test_takes_topics_up_to_the_limit(topic: str) -> None:
     assert mqtt.check_topic(topic) == topic
 
 
-@pytest.mark.parametrize("topic", ["", "a/+", "a/#", "a\0", "x" * 257, "é" * 129])
+@pytest.mark.parametrize(
+    "topic", ["", "a/+", "a/#", "a\0", "x" * 257, "é" * 129, "a/b/c/d/e/f/g/h/i"]
+)
 def test_refuses_other_topics(topic: str) -> None:
     with pytest.raises(ValueError, match="expected a topic"):
         mqtt.check_topic(topic)
