@@ -47,4 +47,12 @@ def test_what_could_not_be_parsed_is_named_with_its_reason_and_goes_back_to_the_
     assert "moved to the parser's queue" in done.stderr
     assert dead() == []
     wait_until(lambda: lake.objects("ParsedBucket", rejected), "the object's rejected lines")
+
+    def is_empty() -> bool:
+        counts = [f"ApproximateNumberOfMessages{which}" for which in ("", "NotVisible")]
+        found = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=counts)["Attributes"]
+        return all(found[name] == "0" for name in counts)
+
+    # An event about an object that is gone would fail.
+    wait_until(is_empty, "both events to be processed")
     s3.delete_object(Bucket=bucket, Key=KEY)
