@@ -20,12 +20,10 @@ The exit status reports the same (``device.errors.ExitStatus``).
 """
 
 import json
-import math
 import random
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -39,11 +37,9 @@ from device.delivery.sink import Sink, open_sink
 from device.delivery.spool import Spool
 from device.errors import ExitStatus
 from device.identity import Identity
-from device.readings import files, sources, times
+from device.readings import inputs, sources
 from device.readings.check import ReadingCheck
-from device.readings.csv_rows import CsvOptions, CsvRows
 from device.readings.simulator import Simulator
-from device.readings.sources import Source
 
 _TRIAL_SPOOL_BYTES = 64 * 1024 * 1024
 
@@ -177,18 +173,7 @@ def main(
 
     Readings are simulated, unless --file or --message is given.
     """
-    if file is not None and messages:
-        raise click.UsageError("expected --file or --message, got both")
-    if (file is not None or messages) and (count is not None or seed is not None):
-        raise click.UsageError(
-            "--count and --seed are for simulated readings: remove them, or --file and --message"
-        )
-    if math.isnan(max_linger_seconds) or (rate is not None and math.isnan(rate)):
-        raise click.UsageError("expected numbers for --max-linger and --rate, got nan")
-    if file is None and (file_format or delimiter or renamed or time_zone or from_line > 1):
-        raise click.UsageError(
-            "--file-format, --delimiter, --map, --time-zone and --from-line go with --file"
-        )
+    _check_combination(context.params)
     own = identity.load(_folder(environment, thing_name, customer, folder))
     total: int | None = None
     noun = "reading"
@@ -196,8 +181,10 @@ def main(
         contract = contracts.load(channel)
         if file is not None:
             noun = "line"
-            options = _csv_options(delimiter, renamed, time_zone)
-            source = _from_file(file, file_format, contract, options, verbatim=not check)
+            options = inputs.csv_options(delimiter, renamed, time_zone)
+            source = inputs.from_file(
+                file, file_format, contract, options, verbatim=not check, say=cli.say
+            )
         elif messages:
             noun = "message"
             source, total = sources.from_messages(messages), len(messages)
@@ -230,6 +217,30 @@ def main(
         report = publisher.publish(source)
     _print(report, output_format, noun=noun, first=from_line, kept=topic is None)
     context.exit(report.status())
+
+
+def _check_combination(given: dict[str, Any]) -> None:
+    """Check that the options, by parameter, go together.
+
+    Raises:
+        click.UsageError: They do not.
+    """
+    file, messages = given["file"], given["messages"]
+    if file is not None and messages:
+        raise click.UsageError("expected --file or --message, got both")
+    if (file is not None or messages) and (given["count"], given["seed"]) != (None, None):
+        raise click.UsageError(
+            "--count and --seed are for simulated readings: remove them, or --file and --message"
+        )
+    if any(
+        given[name] != given[name] for name in ("max_linger_seconds", "rate")
+    ):  # NaN is not equal to itself
+        raise click.UsageError("expected numbers for --max-linger and --rate, got nan")
+    of_files = ("file_format", "delimiter", "renamed", "time_zone")
+    if file is None and (given["from_line"] > 1 or any(given[name] for name in of_files)):
+        raise click.UsageError(
+            "--file-format, --delimiter, --map, --time-zone and --from-line go with --file"
+        )
 
 
 def _open_sink(
@@ -270,56 +281,6 @@ def _folder(
         raise click.UsageError(str(error)) from None
     cli.check_customer(environment, thing_name, customer)
     return identity.folder_of(environment, names.client_id(thing_name, customer))
-
-
-def _csv_options(
-    delimiter: str | None, renamed: tuple[str, ...], time_zone: str | None
-) -> CsvOptions:
-    if delimiter is not None:
-        delimiter = "\t" if delimiter in {"\\t", "tab"} else delimiter
-        if len(delimiter) != 1 or delimiter in '"\r\n':
-            raise ValueError(f"expected one character for --delimiter, got {delimiter!r}")
-    fields: dict[str, str] = {}
-    for pair in renamed:
-        column, equals, name = pair.rpartition("=")
-        if not (equals and column and name):
-            raise ValueError(f"expected --map COLUMN=FIELD, got {pair!r}")
-        if column in fields or name in fields.values():
-            raise ValueError(f"expected each column and field once in --map, got {pair!r} too")
-        fields[column] = name
-    zone = None if time_zone is None else times.time_zone(time_zone)
-    return CsvOptions(delimiter=delimiter, time_zone=zone, fields=fields)
-
-
-def _from_file(
-    file: BinaryIO,
-    file_format: str | None,
-    contract: Contract,
-    options: CsvOptions,
-    *,
-    verbatim: bool,
-) -> Source:
-    """Return the payloads of a file.
-
-    Raises:
-        ValueError: The file's compression or header cannot be used, or an option is for CSV only.
-    """
-    name = str(getattr(file, "name", ""))
-    suffix = files.file_type(name)
-    is_csv = suffix in {"csv", "tsv"} if file_format is None else file_format == "csv"
-    stream = files.opened(file, name, verbatim=verbatim and not is_csv)
-    if not is_csv:
-        if options != CsvOptions():
-            raise ValueError(
-                "--delimiter, --map and --time-zone are for CSV; add --file-format csv"
-            )
-        return sources.from_ndjson(stream, verbatim=verbatim)
-    if suffix == "tsv" and options.delimiter is None:
-        options = replace(options, delimiter="\t")
-    rows = CsvRows(stream, contract, options)
-    if rows.left_out:
-        cli.say(f"left out, as the pipeline adds them itself: {', '.join(rows.left_out)}")
-    return rows
 
 
 def _simulator(contract: Contract, seed: int | None) -> Simulator:

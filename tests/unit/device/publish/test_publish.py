@@ -32,8 +32,8 @@ def test_publishes_one_simulated_reading_to_basic_ingest(command: Callable[..., 
     assert result.exit_code == ExitStatus.OK
     assert result.stdout.splitlines() == [
         "published 1: 1 acknowledged, 0 refused, 0 unknown",
-        "1 message, 1 metering unit; a million such readings: $0.4450, "
-        "each as a message of its own: $0.4450",
+        "1 message, 1 metering unit; a million such readings: $0.4383, "
+        "each as a message of its own: $0.4383",
     ]
     ((topic, payload),) = broker.sent
     assert topic == "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
