@@ -68,12 +68,8 @@ _CREDENTIAL_CODES = {
 _CLOCK_CODES = {"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"}
 _CLOCK_MESSAGES = ("Signature expired", "Signature not yet current")
 _FORBIDDEN_CODES = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "ForbiddenException",
-    "OptInRequired",
-    "UnauthorizedException",
-    "UnauthorizedOperation",
+    *("AccessDenied", "AccessDeniedException", "ForbiddenException"),
+    *("OptInRequired", "UnauthorizedException", "UnauthorizedOperation"),
 }
 
 # The stack is there and complete; an update in progress leaves what devices need in place.

@@ -20,6 +20,7 @@ The exit status reports the same (``device.errors.ExitStatus``).
 """
 
 import json
+import math
 import random
 import time
 from pathlib import Path
@@ -232,9 +233,7 @@ def _check_combination(given: dict[str, Any]) -> None:
         raise click.UsageError(
             "--count and --seed are for simulated readings: remove them, or --file and --message"
         )
-    if any(
-        given[name] != given[name] for name in ("max_linger_seconds", "rate")
-    ):  # NaN is not equal to itself
+    if math.isnan(given["max_linger_seconds"]) or math.isnan(given["rate"] or 0.0):
         raise click.UsageError("expected numbers for --max-linger and --rate, got nan")
     of_files = ("file_format", "delimiter", "renamed", "time_zone")
     if file is None and (given["from_line"] > 1 or any(given[name] for name in of_files)):
