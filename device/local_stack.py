@@ -69,6 +69,16 @@ def broker(root: Path) -> tuple[str, int, bytes]:
         raise _not_running() from None
 
 
+def gateway(root: Path) -> tuple[str, str]:
+    """URL of the emulator's AWS APIs, and the file with the CA of its certificate.
+
+    Raises:
+        AwsError: The stack is not running.
+    """
+    profile = _profile(root / ".local" / "aws" / "config")
+    return profile["endpoint_url"], profile["ca_bundle"]
+
+
 def _not_running() -> AwsError:
     return AwsError(
         "the local stack is not running", ExitStatus.UNREACHABLE, remedy="run python -m local up"

@@ -1,6 +1,7 @@
 """The connection to the broker: MQTT 5, mutual TLS, QoS 1, by the AWS IoT Device SDK.
 
-Only this module and ``device.delivery.sdk`` call the SDK, which has no type information.
+In ``device``, only this module and ``device.delivery.sdk`` call the SDK, which has no type
+information.
 """
 
 import threading

@@ -1,6 +1,5 @@
 """Follow one message from the raw bucket through every later hop."""
 
-import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -8,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from arro3.io import read_parquet
 from botocore.exceptions import ClientError
 
 from contracts import Contract, time_field
-from ops import parser_log, raw_lines, raw_objects
+from ops import parsed_rows, parser_log, raw_lines, raw_objects
 from ops.doctor.deployed import Deployed
 from ops.doctor.findings import Skipped
+from ops.parsed_rows import NotParquet
 from ops.raw_objects import DamagedObject, RawObject
 from ops.trace.search import Place, arrived_at
 
@@ -116,7 +115,10 @@ class Trace:
         if head[1] > _MOST_BYTES:
             return Hop("parsed", head[0], f"{key} is larger than {_MOST_BYTES:,} bytes: not read")
         content = self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        rows = list(rows_of(content, self._place.line))
+        try:
+            rows = list(rows_of(content, self._place.line))
+        except NotParquet as damage:
+            return Hop("parsed", head[0], f"{key}: {damage}")
         self._days = {day for row in rows if (day := self._day_of(row)) is not None}
         if not rows:
             return Hop("parsed", None, f"{key} has no row of the message")
@@ -193,8 +195,8 @@ class Trace:
 
 def rows_of(content: bytes, raw_line: int) -> Iterator[dict[str, Any]]:
     """Yield the rows of a parsed object that come from a raw line."""
-    for batch in read_parquet(io.BytesIO(content)):
+    for batch in parsed_rows.batches(content):
         numbers = batch.column("raw_line").to_pylist()
         for place, number in enumerate(numbers):
             if number == raw_line:
-                yield {name: batch.column(name)[place].as_py() for name in batch.schema.names}
+                yield parsed_rows.row(batch, place)

@@ -308,6 +308,17 @@ def test_a_message_that_is_not_named_in_one_way_is_a_usage_error(
     assert run(monkeypatch, cloud, *arguments).exit_code == ExitStatus.USAGE
 
 
+@pytest.mark.parametrize("damaged", [b"", b"no Parquet", b"PAR1 damaged PAR1"])
+def test_a_damaged_parsed_object_hides_no_other_hop(
+    damaged: bytes, cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.add_batch(tmp_path, line(GOOD))
+    cloud.add(f"parsed/{HOUR}/batch.parquet", damaged)
+    found = hops(run(monkeypatch, cloud, *at_line(1)))
+    assert "expected whole Parquet" in found["parsed"]["what"]
+    assert found["message"]["time"] is not None
+
+
 @pytest.mark.parametrize(
     ("manifest", "says"),
     [

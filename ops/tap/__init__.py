@@ -1,0 +1,1 @@
+"""What passes a hop of the pipeline, live."""
