@@ -118,7 +118,7 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     """
     # Imported here to keep ``import device`` fast.
     import contracts  # noqa: PLC0415
-    from device.delivery import mqtt  # noqa: PLC0415
+    from device.delivery import topics  # noqa: PLC0415
     from device.delivery.sink import open_sink  # noqa: PLC0415
     from device.identity import Identity, load  # noqa: PLC0415
     from device.readings.check import ReadingCheck  # noqa: PLC0415
@@ -127,7 +127,7 @@ def open(  # noqa: A001  # as in gzip.open: it is used as device.open
     contract = contracts.load(channel)
     return open_sink(
         own,
-        mqtt.check_topic(own.device.basic_ingest_topic(channel) if topic is None else topic),
+        topics.check_topic(own.device.basic_ingest_topic(channel) if topic is None else topic),
         check=ReadingCheck(contract, warn=_LOG.warning) if check else None,
         pack=pack,
         max_linger_seconds=max_linger_seconds,

@@ -32,7 +32,7 @@ import contracts
 from contracts import Contract, names
 from device import cli, identity
 from device.cli import Progress
-from device.delivery import mqtt
+from device.delivery import mqtt, topics
 from device.delivery.publisher import Publisher, PublishingReport
 from device.delivery.sink import Sink, open_sink
 from device.delivery.spool import Spool
@@ -193,7 +193,7 @@ def main(
             total = count or 1
             source = sources.from_simulator(_simulator(contract, seed), total)
         if topic is not None:
-            mqtt.check_topic(topic)
+            topics.check_topic(topic)
     except ValueError as error:  # the contract's, the file's, the simulator's or the topic's
         raise click.UsageError(str(error)) from None
     with Progress(total) as progress:

@@ -167,7 +167,7 @@ class _Rotation:
 
     def _prove(self, new: Identity) -> None:
         result = proof.prove(new)
-        if result.outcome is not mqtt.Outcome.ACKNOWLEDGED:
+        if result.outcome is not mqtt.PublishOutcome.ACKNOWLEDGED:
             raise AwsError(
                 f"expected the broker to take a message to {new.device.proof_topic} with the new "
                 f"certificate, got: {result.reason}; the old one stays in use",

@@ -155,11 +155,11 @@ def _send(
         answers = [connection.publish(topic, sample.payload) for sample in samples]
         outcomes = [answer.result().outcome for answer in answers]
     for sample, outcome in zip(samples, outcomes, strict=True):
-        if outcome is mqtt.Outcome.ACKNOWLEDGED:
+        if outcome is mqtt.PublishOutcome.ACKNOWLEDGED:
             figures.published += 1
             figures.good[kind] += sample.good
             figures.readings_bad += sample.bad
-        elif outcome is mqtt.Outcome.REFUSED:
+        elif outcome is mqtt.PublishOutcome.REFUSED:
             figures.refused += 1
         else:
             figures.unknown += 1

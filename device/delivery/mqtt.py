@@ -14,7 +14,6 @@ from typing import Any, Self
 from awscrt import mqtt5
 from awscrt.exceptions import AwsCrtError
 
-from contracts.names import MAX_TOPIC_BYTES
 from device.delivery import diagnosis, reasons, sdk
 from device.delivery.pacer import Pacer
 from device.errors import (
@@ -26,10 +25,9 @@ from device.errors import (
 )
 from device.identity import Identity
 
-# Limits of AWS IoT Core: a payload's bytes, a topic's slashes, a client's unacknowledged messages.
+# Limits of AWS IoT Core: bytes of a payload, and unacknowledged messages of a client.
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html#message-broker-limits
 MAX_PAYLOAD_BYTES = 128 * 1024
-_MAX_SLASHES = 7
 MAX_UNACKNOWLEDGED = 100
 
 # A broker that is busy may take this long to answer.
@@ -50,7 +48,7 @@ _MAX_DROPS = 3
 _NO_PONG = "AWS_ERROR_MQTT5_PING_RESPONSE_TIMEOUT"
 
 
-class Outcome(Enum):
+class PublishOutcome(Enum):
     """What became of a message."""
 
     ACKNOWLEDGED = "acknowledged"
@@ -72,32 +70,12 @@ class PublishResult:
             that one of the messages in flight must be the cause.
     """
 
-    outcome: Outcome
+    outcome: PublishOutcome
     reason: str = ""
     hung_up: bool = False
 
 
-ACKNOWLEDGED = PublishResult(Outcome.ACKNOWLEDGED)
-
-
-def check_topic(topic: str) -> str:
-    """Return ``topic`` if a message can be published there.
-
-    Raises:
-        ValueError: It is empty, too long, or has a wildcard or too many slashes.
-    """
-    if not topic or any(character in topic for character in "+#\0"):
-        raise ValueError(f"expected a topic without '+' and '#', got {topic!r}")
-    # Basic Ingest's prefix does not count.
-    rest = topic.split("/", 3)[-1] if topic.startswith("$aws/rules/") else topic
-    size = len(rest.encode("utf-8", "surrogateescape"))
-    if size > MAX_TOPIC_BYTES:
-        raise ValueError(f"expected a topic of at most {MAX_TOPIC_BYTES} bytes, got {size}")
-    if rest.count("/") > _MAX_SLASHES:
-        raise ValueError(
-            f"expected a topic of at most {_MAX_SLASHES} slashes, got {rest.count('/')}"
-        )
-    return topic
+ACKNOWLEDGED = PublishResult(PublishOutcome.ACKNOWLEDGED)
 
 
 class Connection:
@@ -187,7 +165,7 @@ class Connection:
         answer: Future[PublishResult] = Future()
         if len(payload) > MAX_PAYLOAD_BYTES:
             reason = f"expected at most {MAX_PAYLOAD_BYTES} bytes, got {len(payload)}"
-            answer.set_result(PublishResult(Outcome.REFUSED, reason))
+            answer.set_result(PublishResult(PublishOutcome.REFUSED, reason))
             return answer
         with self._lock:  # another thread may close this at any moment
             client = self._client
@@ -207,7 +185,9 @@ class Connection:
         try:
             sent = client.publish(packet)
         except RuntimeError as error:
-            self._settle(answer, PublishResult(Outcome.REFUSED, f"the SDK rejects it: {error}"))
+            self._settle(
+                answer, PublishResult(PublishOutcome.REFUSED, f"the SDK rejects it: {error}")
+            )
         else:
             sent.add_done_callback(lambda done: self._settle(answer, self._result_of(done)))
 
@@ -271,22 +251,26 @@ class Connection:
             code = done.result().puback.reason_code
         except AwsCrtError as error:
             if error.name == "AWS_ERROR_MQTT5_PACKET_VALIDATION":
-                return PublishResult(Outcome.REFUSED, "the message is larger than the broker takes")
+                return PublishResult(
+                    PublishOutcome.REFUSED, "the message is larger than the broker takes"
+                )
             if error.name == "AWS_ERROR_MQTT_TIMEOUT":
                 reason = f"no answer within {ACKNOWLEDGEMENT_TIMEOUT_SECONDS} s"
-                return PublishResult(Outcome.UNKNOWN, reason)
+                return PublishResult(PublishOutcome.UNKNOWN, reason)
             return self._unanswered()
         self._drops = 0
         if code is not None and code < 128:  # success, and "no matching subscribers"
             return ACKNOWLEDGED
-        return PublishResult(Outcome.REFUSED, reasons.in_words(code, reasons.PUBLISH_REASONS))
+        return PublishResult(
+            PublishOutcome.REFUSED, reasons.in_words(code, reasons.PUBLISH_REASONS)
+        )
 
     def _unanswered(self) -> PublishResult:
         """What becomes of a message that was in flight when the connection was lost for good."""
         failure = self._failure
         reason = str(failure or "the connection was closed")
         return PublishResult(
-            Outcome.UNKNOWN, reason, hung_up=isinstance(failure, ConnectionDropped)
+            PublishOutcome.UNKNOWN, reason, hung_up=isinstance(failure, ConnectionDropped)
         )
 
     def _on_success(self, _: Any) -> None:

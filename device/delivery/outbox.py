@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from device.delivery import mqtt, prices
-from device.delivery.mqtt import Outcome, PublishResult
+from device.delivery.mqtt import PublishOutcome, PublishResult
 from device.delivery.packer import Packer
 from device.delivery.spool import Additions, SpooledMessage
 
@@ -256,14 +256,14 @@ class Outbox:
         if was_alone:
             self._alone = None
         if result.hung_up and was_alone:
-            result = PublishResult(Outcome.REFUSED, "the broker ends the connection")
+            result = PublishResult(PublishOutcome.REFUSED, "the broker ends the connection")
             # Such messages often follow each other: a group would only cost one more connection.
             self._one_by_one_until = max(self._one_by_one_until, message.id + 1)
         elif result.hung_up:
             self._one_by_one_until = max(self._one_by_one_until, message.id)
-        if result.outcome is Outcome.ACKNOWLEDGED:
+        if result.outcome is PublishOutcome.ACKNOWLEDGED:
             self._to_retry.pop(message.id, None)
-        elif result.outcome is Outcome.REFUSED:
+        elif result.outcome is PublishOutcome.REFUSED:
             self._to_retry.pop(message.id, None)
             self._refused[message.id] = message.readings
         elif message.id not in self._to_retry:  # again, before what comes after it

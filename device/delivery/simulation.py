@@ -13,7 +13,7 @@ from contracts import Contract
 from device import cli, compact_json
 from device.delivery import mqtt
 from device.delivery.connector import BrokerConnection
-from device.delivery.mqtt import Outcome, PublishResult
+from device.delivery.mqtt import PublishOutcome, PublishResult
 from device.errors import ConnectionFailed, DeviceError, ExitStatus
 from device.identity import Identity
 from device.readings.simulator import Simulator
@@ -211,11 +211,11 @@ class Simulation:
         result, now = answer.result(), time.monotonic()
         with self._lock:
             device.waiting -= 1
-            if result.outcome is Outcome.ACKNOWLEDGED:
+            if result.outcome is PublishOutcome.ACKNOWLEDGED:
                 self._report.acknowledged += 1
                 self._report.unknown -= 1
                 self._latencies_ms.append(1000 * (now - sent_at))
-            elif result.outcome is Outcome.REFUSED:
+            elif result.outcome is PublishOutcome.REFUSED:
                 self._report.refused += 1
                 self._report.unknown -= 1
             if result.reason:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from device.delivery import prices
-from device.delivery.mqtt import Outcome, PublishResult
+from device.delivery.mqtt import PublishOutcome, PublishResult
 from device.delivery.spool import SpooledMessage
 
 
@@ -95,10 +95,10 @@ class Tally:
         """Count what became of a message that was sent."""
         if result.reason:
             self._reasons[f"{result.outcome.value}: {result.reason}"] += message.readings
-        if result.outcome is Outcome.REFUSED:
+        if result.outcome is PublishOutcome.REFUSED:
             self._unanswered.pop(message.id, None)
             self._refused[message.id] = message.readings
-        elif result.outcome is Outcome.ACKNOWLEDGED:
+        elif result.outcome is PublishOutcome.ACKNOWLEDGED:
             self._forget(message.id)
             totals, size = self._totals, len(message.payload)
             totals.acknowledged += message.readings

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Literal
 
 from device.delivery.connector import BrokerConnection
-from device.delivery.mqtt import Outcome, PublishResult
+from device.delivery.mqtt import PublishOutcome, PublishResult
 from device.delivery.outbox import Outbox, QueuedPayload, StoreStep
 from device.delivery.spool import Spool, SpooledMessage
 from device.delivery.totals import Tally
@@ -201,16 +201,16 @@ class Worker:
         if not answers:
             return
         judged = [(message, self._outbox.answered(message, answer)) for message, answer in answers]
-        by_outcome: dict[Outcome, list[int]] = {outcome: [] for outcome in Outcome}
+        by_outcome: dict[PublishOutcome, list[int]] = {outcome: [] for outcome in PublishOutcome}
         for message, result in judged:
             by_outcome[result.outcome].append(message.id)
-        self._spool.remove(by_outcome[Outcome.ACKNOWLEDGED])
-        if by_outcome[Outcome.REFUSED]:
-            self._spool.note_refusals(by_outcome[Outcome.REFUSED], self._clock())
+        self._spool.remove(by_outcome[PublishOutcome.ACKNOWLEDGED])
+        if by_outcome[PublishOutcome.REFUSED]:
+            self._spool.note_refusals(by_outcome[PublishOutcome.REFUSED], self._clock())
         with self.changed:
             for message, result in judged:
                 self.tally.answered(message, result)
-            if by_outcome[Outcome.ACKNOWLEDGED]:
+            if by_outcome[PublishOutcome.ACKNOWLEDGED]:
                 self._full_until = 0.0
             self._room_bytes = self._spool.room_bytes
 

@@ -223,7 +223,7 @@ class _Enrolment:
 
     def _prove(self, own: Identity) -> None:
         result = proof.prove(own)
-        if result.outcome is not mqtt.Outcome.ACKNOWLEDGED:
+        if result.outcome is not mqtt.PublishOutcome.ACKNOWLEDGED:
             raise RequestFailed(
                 f"expected the broker to take a message to {own.device.proof_topic}, got: "
                 f"{result.reason}",

@@ -123,7 +123,7 @@ def _send_all(
             in_flight.append(([entry["pqid"] for entry in taken], answer))
         while in_flight and (len(in_flight) == mqtt.MAX_UNACKNOWLEDGED or is_last or not taken):
             ids, answer = in_flight.pop(0)
-            assert answer.result().outcome is mqtt.Outcome.ACKNOWLEDGED
+            assert answer.result().outcome is mqtt.PublishOutcome.ACKNOWLEDGED
             for number in ids:
                 queue.ack(id=number)
         if is_last and not taken:

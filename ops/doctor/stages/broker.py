@@ -21,7 +21,7 @@ def publish(context: Context) -> str:
     where = context.device.proof_topic
     with mqtt.Connection(context.identity) as connection:
         delivery = connection.publish(where, b"").result()
-    if delivery.outcome is not mqtt.Outcome.ACKNOWLEDGED:
+    if delivery.outcome is not mqtt.PublishOutcome.ACKNOWLEDGED:
         raise Failed(
             f"the broker did not accept a message to {where}: {delivery.reason}",
             remedies.fix_policy(context),

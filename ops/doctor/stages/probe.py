@@ -55,7 +55,7 @@ class Probe:
         with mqtt.Connection(context.identity) as connection:
             self._started, self._sent_at = time.monotonic(), time.time()
             answer = connection.publish(context.topic, self._payload).result()
-        if answer.outcome is not mqtt.Outcome.ACKNOWLEDGED:
+        if answer.outcome is not mqtt.PublishOutcome.ACKNOWLEDGED:
             raise Failed(
                 f"the broker did not acknowledge the probe: {answer.reason}",
                 remedies.provision(context),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
+from device.delivery.mqtt import ACKNOWLEDGED, PublishOutcome, PublishResult
 from device.errors import ConnectionFailed
 
 
@@ -62,4 +62,4 @@ class FakeConnection:
 
     def close(self) -> None:
         self.closed = True
-        self.answer_all(PublishResult(Outcome.UNKNOWN, "the connection was closed"))
+        self.answer_all(PublishResult(PublishOutcome.UNKNOWN, "the connection was closed"))

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from contracts import names
 from device import aws, identity, rotate
 from device.delivery import mqtt
-from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
+from device.delivery.mqtt import ACKNOWLEDGED, PublishOutcome, PublishResult
 from device.errors import AwsError, ConnectionRefused, ExitStatus, IdentityError
 from device.identity import Identity
 from device.registry import proof
@@ -200,7 +200,7 @@ def test_a_certificate_that_may_not_publish_is_not_put_to_use(
     tmp_path: Path, broker: Broker
 ) -> None:
     before = provisioned(tmp_path, broker.iot)
-    broker.delivery = PublishResult(Outcome.REFUSED, "not authorized")
+    broker.delivery = PublishResult(PublishOutcome.REFUSED, "not authorized")
     with pytest.raises(AwsError, match="the old one stays in use") as caught:
         run(tmp_path, broker.iot)
     assert caught.value.status is ExitStatus.REFUSED

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import contracts
 from device import identity, simulate
 from device.delivery import mqtt, simulation
-from device.delivery.mqtt import Outcome, PublishResult
+from device.delivery.mqtt import PublishOutcome, PublishResult
 from device.delivery.simulation import Simulation, SimulationReport, percentiles
 from device.errors import ConnectionRefused, ExitStatus, Unreachable
 from device.identity import Identity
@@ -21,7 +21,7 @@ from device.simulate import main, thing_names
 from tests.unit.device.fake_broker import FakeConnection
 from tests.unit.device.fakes import FakeIot, environment
 
-REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")
+REFUSED = PublishResult(PublishOutcome.REFUSED, "not authorized (135)")
 
 
 @pytest.fixture

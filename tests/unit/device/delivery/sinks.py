@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from device.delivery.mqtt import Outcome, PublishResult
+from device.delivery.mqtt import PublishOutcome, PublishResult
 from device.delivery.sink import Sink
 from device.delivery.spool import Spool
 from tests.unit.device.fake_broker import FakeConnection
@@ -14,10 +14,10 @@ from tests.unit.device.fake_broker import FakeConnection
 TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
 
 
-REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")
+REFUSED = PublishResult(PublishOutcome.REFUSED, "not authorized (135)")
 
 
-UNKNOWN = PublishResult(Outcome.UNKNOWN, "no answer within 20 s")
+UNKNOWN = PublishResult(PublishOutcome.UNKNOWN, "no answer within 20 s")
 
 
 NOW = 1_795_000_000.0  # in November 2026

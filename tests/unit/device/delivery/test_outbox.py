@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.delivery import mqtt, outbox
-from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
+from device.delivery.mqtt import ACKNOWLEDGED, PublishOutcome, PublishResult
 from device.delivery.outbox import Outbox, QueuedPayload
 from device.delivery.spool import SpooledMessage
 
 TOPIC = "a/topic"
-REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")
-UNKNOWN = PublishResult(Outcome.UNKNOWN, "no answer within 20 s")
-HUNG_UP = PublishResult(Outcome.UNKNOWN, "hung up", hung_up=True)
+REFUSED = PublishResult(PublishOutcome.REFUSED, "not authorized (135)")
+UNKNOWN = PublishResult(PublishOutcome.UNKNOWN, "no answer within 20 s")
+HUNG_UP = PublishResult(PublishOutcome.UNKNOWN, "hung up", hung_up=True)
 LATER = 2 * outbox.RETRY_SECONDS
 
 
@@ -239,7 +239,7 @@ def test_after_a_hang_up_messages_go_one_by_one_until_all_that_were_in_flight_ar
     assert send(box, spool) == [1]
     box.answered(spool.stored.pop(1), ACKNOWLEDGED)
     assert send(box, spool) == [2]
-    assert box.answered(message(2), HUNG_UP).outcome is Outcome.REFUSED
+    assert box.answered(message(2), HUNG_UP).outcome is PublishOutcome.REFUSED
     assert send(box, spool) == [3]
     box.answered(spool.stored.pop(3), ACKNOWLEDGED)
     assert send(box, spool) == [5, 6]
@@ -252,7 +252,7 @@ def test_the_message_after_one_that_makes_the_broker_hang_up_goes_alone_too() ->
     box.answered(message(1), HUNG_UP)
     assert send(box, spool) == [1]
     spool.stored |= {number: message(number) for number in (2, 3, 4)}
-    assert box.answered(message(1), HUNG_UP).outcome is Outcome.REFUSED
+    assert box.answered(message(1), HUNG_UP).outcome is PublishOutcome.REFUSED
     assert send(box, spool) == [2]
     box.answered(spool.stored.pop(2), ACKNOWLEDGED)
     assert send(box, spool) == [3, 4]

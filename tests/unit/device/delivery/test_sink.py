@@ -13,7 +13,7 @@ import pytest
 
 import contracts
 from device.delivery import prices
-from device.delivery.mqtt import Outcome, PublishResult
+from device.delivery.mqtt import PublishOutcome, PublishResult
 from device.errors import (
     SpoolError,
     Unreachable,
@@ -30,7 +30,7 @@ from tests.unit.device.delivery.sinks import (
 )
 from tests.unit.device.fake_broker import FakeConnection
 
-HUNG_UP = PublishResult(Outcome.UNKNOWN, "the broker ended the connection", hung_up=True)
+HUNG_UP = PublishResult(PublishOutcome.UNKNOWN, "the broker ended the connection", hung_up=True)
 
 
 def test_what_was_put_is_packed_sent_and_gone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from device.delivery import connector
-from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
+from device.delivery.mqtt import ACKNOWLEDGED, PublishOutcome, PublishResult
 from device.errors import (
     ConnectionDropped,
     ConnectionRefused,
@@ -148,7 +148,7 @@ class _Connected(FakeConnection):
                 self.failure = ConnectionDropped("the broker ended the connection 3 times")
         for number, future in waiting:
             if self.failure is not None:
-                future.set_result(PublishResult(Outcome.UNKNOWN, "hung up", hung_up=True))
+                future.set_result(PublishResult(PublishOutcome.UNKNOWN, "hung up", hung_up=True))
             else:
                 broker.acknowledged.append(number)
                 future.set_result(ACKNOWLEDGED)

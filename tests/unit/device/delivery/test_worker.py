@@ -13,7 +13,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.delivery.mqtt import ACKNOWLEDGED, Outcome, PublishResult
+from device.delivery.mqtt import ACKNOWLEDGED, PublishOutcome, PublishResult
 from device.delivery.outbox import QueuedPayload
 from device.delivery.spool import Additions, Spool
 from device.delivery.worker import Worker
@@ -22,9 +22,9 @@ from tests.unit.device.fake_broker import FakeConnection
 from tests.unit.device.fakes import Killed, Steps
 
 TOPIC = "$aws/rules/dev_telemetry/dt/dev/sensor-1/telemetry"
-REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")
-UNKNOWN = PublishResult(Outcome.UNKNOWN, "no answer within 20 s")
-HUNG_UP = PublishResult(Outcome.UNKNOWN, "the broker ended the connection", hung_up=True)
+REFUSED = PublishResult(PublishOutcome.REFUSED, "not authorized (135)")
+UNKNOWN = PublishResult(PublishOutcome.UNKNOWN, "no answer within 20 s")
+HUNG_UP = PublishResult(PublishOutcome.UNKNOWN, "the broker ended the connection", hung_up=True)
 
 
 def numbers(payload: bytes) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from click.testing import Result
 
-from device.delivery.mqtt import Outcome, PublishResult
+from device.delivery.mqtt import PublishOutcome, PublishResult
 from device.delivery.publisher import Publisher
 from device.delivery.sink import Sink
 from device.delivery.spool import Spool
@@ -14,10 +14,10 @@ from device.readings.check import ReadingCheck
 from device.readings.sources import Payload, Source
 from tests.unit.device.fake_broker import FakeConnection
 
-REFUSED = PublishResult(Outcome.REFUSED, "not authorized (135)")
+REFUSED = PublishResult(PublishOutcome.REFUSED, "not authorized (135)")
 
 
-UNKNOWN = PublishResult(Outcome.UNKNOWN, "no answer within 20 s")
+UNKNOWN = PublishResult(PublishOutcome.UNKNOWN, "no answer within 20 s")
 
 
 GOOD = json.dumps(

@@ -8,7 +8,7 @@ from awscrt.mqtt5 import ConnectReasonCode, DisconnectReasonCode
 from awsiot import mqtt5_client_builder
 
 from device.delivery import mqtt
-from device.delivery.mqtt import Connection, Outcome
+from device.delivery.mqtt import Connection, PublishOutcome
 from device.errors import (
     ConnectionDropped,
     ConnectionFailed,
@@ -148,7 +148,7 @@ def test_a_loss_that_lasts_is_one(connect: Connect, monkeypatch: pytest.MonkeyPa
     sdk.drop()
     sdk.fail("AWS_IO_SOCKET_CONNECTION_REFUSED")
     assert isinstance(connection.failure, Unreachable)
-    assert answer.result().outcome is Outcome.UNKNOWN
+    assert answer.result().outcome is PublishOutcome.UNKNOWN
     with pytest.raises(Unreachable):
         connection.publish("a/topic", b"")
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from awscrt.mqtt5 import DisconnectReasonCode, PubackReasonCode
 
-from device.delivery import mqtt, pacer
-from device.delivery.mqtt import Outcome
+from device.delivery import mqtt, pacer, topics
+from device.delivery.mqtt import PublishOutcome
 from device.errors import (
     ConnectionDropped,
     Unreachable,
@@ -21,7 +21,7 @@ def test_an_acknowledged_message(connect: Connect) -> None:
     answer = connection.publish("a/topic", b"payload")
     assert not answer.done()
     sdk.acknowledge(PubackReasonCode.SUCCESS)
-    assert answer.result().outcome is Outcome.ACKNOWLEDGED
+    assert answer.result().outcome is PublishOutcome.ACKNOWLEDGED
     (packet,) = sdk.packets
     assert (packet.topic, packet.payload, packet.qos) == ("a/topic", b"payload", 1)
 
@@ -30,7 +30,7 @@ def test_a_message_that_no_rule_or_subscriber_takes_is_acknowledged(connect: Con
     connection, sdk = connect(Sdk.succeed)
     answer = connection.publish("a/topic", b"")
     sdk.acknowledge(PubackReasonCode.NO_MATCHING_SUBSCRIBERS)
-    assert answer.result().outcome is Outcome.ACKNOWLEDGED
+    assert answer.result().outcome is PublishOutcome.ACKNOWLEDGED
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_a_refused_message_says_why(connect: Connect, code: Any, reason: str) ->
     connection, sdk = connect(Sdk.succeed)
     answer = connection.publish("a/topic", b"")
     sdk.acknowledge(code)
-    assert answer.result().outcome is Outcome.REFUSED
+    assert answer.result().outcome is PublishOutcome.REFUSED
     assert answer.result().reason.startswith(reason)
 
 
 def test_a_payload_above_the_limit_is_refused_and_not_sent(connect: Connect) -> None:
     connection, sdk = connect(Sdk.succeed)
     answer = connection.publish("a/topic", b"x" * (mqtt.MAX_PAYLOAD_BYTES + 1))
-    assert answer.result().outcome is Outcome.REFUSED
+    assert answer.result().outcome is PublishOutcome.REFUSED
     assert sdk.packets == []
 
 
@@ -60,14 +60,14 @@ def test_a_packet_above_the_brokers_limit_is_refused(connect: Connect) -> None:
     connection, sdk = connect(Sdk.succeed)
     answer = connection.publish("a/topic", b"")
     sdk.sent[-1].set_exception(error("AWS_ERROR_MQTT5_PACKET_VALIDATION"))
-    assert answer.result().outcome is Outcome.REFUSED
+    assert answer.result().outcome is PublishOutcome.REFUSED
 
 
 def test_no_answer_in_time_is_unknown(connect: Connect) -> None:
     connection, sdk = connect(Sdk.succeed)
     answer = connection.publish("a/topic", b"")
     sdk.sent[-1].set_exception(error("AWS_ERROR_MQTT_TIMEOUT"))
-    assert answer.result() == mqtt.PublishResult(Outcome.UNKNOWN, "no answer within 20 s")
+    assert answer.result() == mqtt.PublishResult(PublishOutcome.UNKNOWN, "no answer within 20 s")
 
 
 def test_closing_makes_what_is_pending_unknown_even_if_the_sdk_forgets_it(connect: Connect) -> None:
@@ -76,7 +76,7 @@ def test_closing_makes_what_is_pending_unknown_even_if_the_sdk_forgets_it(connec
     sdk.sent.clear()
     connection.close()
     connection.close()
-    assert answer.result().outcome is Outcome.UNKNOWN
+    assert answer.result().outcome is PublishOutcome.UNKNOWN
     assert sdk.stopped == 1
 
 
@@ -98,7 +98,7 @@ def test_a_message_that_comes_while_it_closes_is_unknown(
         return Future()  # which nobody completes
 
     monkeypatch.setattr(sdk, "publish", publish)
-    assert connection.publish("a/topic", b"").result(1).outcome is Outcome.UNKNOWN
+    assert connection.publish("a/topic", b"").result(1).outcome is PublishOutcome.UNKNOWN
 
 
 def test_a_broker_that_drops_whatever_is_sent_is_given_up(connect: Connect) -> None:
@@ -111,7 +111,7 @@ def test_a_broker_that_drops_whatever_is_sent_is_given_up(connect: Connect) -> N
     sdk.drop()
     assert "without an acknowledgement" in str(connection.failure)
     assert isinstance(connection.failure, ConnectionDropped)
-    assert answer.result().outcome is Outcome.UNKNOWN
+    assert answer.result().outcome is PublishOutcome.UNKNOWN
     assert answer.result().hung_up
 
 
@@ -151,7 +151,7 @@ def test_an_acknowledgement_in_between_starts_the_count_anew(connect: Connect) -
     "topic", ["dt/dev/a/b", "$aws/rules/r/" + "x" * 256, "é" * 128, "$aws/rules/r/a/b/c/d/e/f/g/h"]
 )
 def test_takes_topics_up_to_the_limit(topic: str) -> None:
-    assert mqtt.check_topic(topic) == topic
+    assert topics.check_topic(topic) == topic
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_takes_topics_up_to_the_limit(topic: str) -> None:
 )
 def test_refuses_other_topics(topic: str) -> None:
     with pytest.raises(ValueError, match="expected a topic"):
-        mqtt.check_topic(topic)
+        topics.check_topic(topic)
 
 
 def test_a_message_whose_turn_has_not_come_when_the_connection_closes_is_unknown_and_not_sent(
@@ -169,7 +169,7 @@ def test_a_message_whose_turn_has_not_come_when_the_connection_closes_is_unknown
     monkeypatch.setattr(pacer, "_SECONDS_PER_MESSAGE", 0.1)
     answers = [connection.publish("a/topic", b"") for _ in range(5)]
     connection.close()
-    assert [answer.result(1).outcome for answer in answers] == [Outcome.UNKNOWN] * 5
+    assert [answer.result(1).outcome for answer in answers] == [PublishOutcome.UNKNOWN] * 5
     sent = len(sdk.packets)
     time.sleep(0.3)  # their turn comes
     assert len(sdk.packets) == sent < 5
