@@ -20,12 +20,13 @@ _ENVELOPE = ("topic", "client_id", "certificate_id", "trace_id")
 def envelope_of(line: str) -> dict[str, Any]:
     """The envelope in a raw line, which is in base64; empty if it has no envelope."""
     try:
-        return _envelope(base64.b64decode(line, validate=True)) or {}
+        return decode_envelope(base64.b64decode(line, validate=True)) or {}
     except ValueError:
         return {}
 
 
-def _envelope(line: bytes) -> dict[str, Any] | None:
+def decode_envelope(line: bytes) -> dict[str, Any] | None:
+    """The envelope that a raw line is; None if it is none."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -117,7 +118,7 @@ def shown(line: bytes) -> dict[str, object]:
         sent, or else ``error`` and ``text``. In the text, bytes that are not UTF-8 appear as
         ``\xNN``. Of a line that is not an envelope there are only ``error`` and ``text``.
     """
-    envelope = _envelope(line)
+    envelope = decode_envelope(line)
     try:
         payload = base64.b64decode((envelope or {})["payload"], validate=True)
     except (ValueError, LookupError, TypeError):

@@ -1,6 +1,7 @@
-"""Times on the command line."""
+"""Times on the command line, and times in what is shown."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,3 +28,18 @@ class Moment(click.ParamType[datetime]):
                 parameter,
                 context,
             )
+
+
+def milliseconds(moment: datetime) -> str:
+    """A moment with milliseconds: ``2026-11-25 10:30:00.123Z``."""
+    utc = moment.astimezone(UTC)
+    return f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03}Z"
+
+
+def shown(value: Any, form: Callable[[datetime], str] = milliseconds) -> Any:
+    """A value in which each time is text, as JSON needs it; lists and objects included."""
+    if isinstance(value, dict):
+        return {key: shown(each, form) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [shown(each, form) for each in value]
+    return form(value) if isinstance(value, datetime) else value

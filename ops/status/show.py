@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from device import cli
+from ops import times
 from ops.status.model import Channel, Count, Objects, Queue, Rebuild, Snapshot
 from ops.status.verdict import Problem, counted, duration
 from ops.tables import printable
@@ -16,16 +17,8 @@ def record(snapshot: Snapshot, problems: Sequence[Problem]) -> dict[str, Any]:
     return {
         "healthy": not problems,
         "problems": [asdict(problem) for problem in problems],
-        **_plain(asdict(snapshot)),
+        **times.shown(asdict(snapshot), cli.utc),
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return cli.utc(value) if isinstance(value, datetime) else value
 
 
 def text(snapshot: Snapshot, problems: Sequence[Problem]) -> str:

@@ -87,8 +87,19 @@ def _of_channel(snapshot: Snapshot, channel: Channel) -> Iterator[Problem]:
         text = f"{cli.counted(channel.dead_letters.events, 'raw object')} could not be parsed"
         yield _of(channel, "dead letters", _because(text, channel.newest_error), redrive)
     if (late := _late(channel, snapshot.taken_at)) is not None:
-        yield _of(channel, "late", _because(late, channel.newest_error), redrive)
+        # If nothing waits, the events are lost, and only a replay makes the rows.
+        lost = not channel.queue.events and not channel.dead_letters.events
+        command = _replay(options, snapshot.taken_at) if lost else redrive
+        yield _of(channel, "late", _because(late, channel.newest_error), command)
     yield from _of_readings(snapshot, channel)
+
+
+def _replay(options: str, now: datetime) -> str:
+    start, end = now - timedelta(hours=2), now
+    return (
+        f"python -m ops.replay {options} --from {start:%Y-%m-%dT%H:00} --to {end:%Y-%m-%dT%H:%M} "
+        "--dry-run"
+    )
 
 
 def _late(channel: Channel, now: datetime) -> str | None:

@@ -3,11 +3,12 @@
 import copy
 import json
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
 
+from ops import times
 from ops.status.verdict import duration
 from ops.tables import printable
 from ops.tap.messages import Tapped
@@ -22,12 +23,12 @@ def record(tapped: Tapped, now: datetime) -> dict[str, Any]:
     return {
         "hop": tapped.hop,
         "via": tapped.via,
-        "time": None if tapped.time is None else _time(tapped.time),
+        "time": None if tapped.time is None else times.milliseconds(tapped.time),
         "age_seconds": _age(tapped, now),
         "thing_name": tapped.thing_name,
         "customer": tapped.customer,
         "topic": tapped.topic,
-        "payload": _plain(tapped.payload),
+        "payload": times.shown(tapped.payload),
         "error": tapped.error,
         "text": tapped.text,
         "faults": [
@@ -43,7 +44,7 @@ def line(tapped: Tapped, now: datetime) -> str:
     """It as one line for people: the bad field is between ``>>>`` and ``<<<``, and in red."""
     age = _age(tapped, now)
     old = "" if age is None else f", {duration(age)} old"
-    when = "time unknown" if tapped.time is None else _time(tapped.time)
+    when = "time unknown" if tapped.time is None else times.milliseconds(tapped.time)
     who = tapped.thing_name or "thing unknown"
     if tapped.customer:
         who += f"/{tapped.customer}"
@@ -66,7 +67,7 @@ def _marked(text: str) -> bool:
 
 def _payload(tapped: Tapped) -> str:
     """The payload, or the first bad reading of it, or else the first one."""
-    payload, count = _plain(tapped.payload), ""
+    payload, count = times.shown(tapped.payload), ""
     fault = tapped.faults[0] if tapped.faults else None
     if isinstance(payload, list) and payload:
         index = fault.reading_index if fault and fault.reading_index is not None else 0
@@ -109,16 +110,3 @@ def _cut(text: str) -> str:
 
 def _age(tapped: Tapped, now: datetime) -> float | None:
     return None if tapped.time is None else round((now - tapped.time).total_seconds(), 3)
-
-
-def _time(moment: datetime) -> str:
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03}Z"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return _time(value) if isinstance(value, datetime) else value

@@ -85,10 +85,7 @@ class Trace:
 
     @property
     def _arrived(self) -> datetime | None:
-        with suppress(ValueError, RecursionError):
-            envelope = json.loads(self._place.content)
-            return arrived_at(envelope) if isinstance(envelope, dict) else None
-        return None
+        return arrived_at(raw_lines.decode_envelope(self._place.content) or {})
 
     def _raw(self) -> Hop:
         found = self._place.found

@@ -1,6 +1,5 @@
 """Find one message in the raw bucket: by its place, by its trace id, or by a thing and a time."""
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -143,11 +142,7 @@ def _search(
 
 
 def _envelope(line: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return raw_lines.decode_envelope(line) or {}
 
 
 def arrived_at(envelope: dict[str, Any]) -> datetime | None:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
+from ops import times
 from ops.tables import printable
 from ops.trace.hops import Hop
 
@@ -18,10 +18,10 @@ def record(hops: Sequence[Hop]) -> dict[str, Any]:
         "hops": [
             {
                 "hop": hop.name,
-                "time": None if hop.time is None else _time(hop.time),
+                "time": None if hop.time is None else times.milliseconds(hop.time),
                 "seconds": _seconds(hops, hop),
                 "what": hop.what,
-                "details": [_plain(detail) for detail in hop.details],
+                "details": [times.shown(detail) for detail in hop.details],
             }
             for hop in hops
         ]
@@ -35,7 +35,7 @@ def text(hops: Sequence[Hop]) -> str:
 
 def _lines(hops: Sequence[Hop], hop: Hop) -> Iterator[str]:
     seconds = _seconds(hops, hop)
-    when = "" if hop.time is None else _time(hop.time)
+    when = "" if hop.time is None else times.milliseconds(hop.time)
     after = "" if seconds is None or hop is hops[0] else f"+{seconds:,.1f} s"
     yield f"{hop.name:<9} {when:<24} {after:>10}  {hop.what}".rstrip()
     for detail in hop.details[:_MOST_DETAILS]:
@@ -50,7 +50,7 @@ def _lines(hops: Sequence[Hop], hop: Hop) -> Iterator[str]:
             where = f" at {detail['path']}" if detail["path"] else ""
             yield f"{'':<9}   {which}: {detail['reason']}{where}"
         else:
-            yield f"{'':<9}   {json.dumps(_plain(detail), ensure_ascii=False)}"
+            yield f"{'':<9}   {json.dumps(times.shown(detail), ensure_ascii=False)}"
     if len(hop.details) > _MOST_DETAILS:
         yield f"{'':<9}   and {len(hop.details) - _MOST_DETAILS:,} more; --format json has all"
 
@@ -62,16 +62,3 @@ def _seconds(hops: Sequence[Hop], hop: Hop) -> float | None:
     seconds = (hop.time - start).total_seconds()
     # S3 tells whole seconds, so an object may seem to be up to a second older than it is.
     return 0.0 if -1 < seconds < 0 else round(seconds, 3)
-
-
-def _time(moment: datetime) -> str:
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03}Z"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return _time(value) if isinstance(value, datetime) else value

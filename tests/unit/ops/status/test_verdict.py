@@ -64,7 +64,7 @@ TROUBLES: dict[str, tuple[dict[str, Any], str]] = {
         "python -m ops.redrive --env dev --channel telemetry --dry-run",
     ),
     "late": (
-        {"late": Count(2, at_least=True)},
+        {"late": Count(2, at_least=True), "queue": Queue(1)},
         "python -m ops.redrive --env dev --channel telemetry --dry-run",
     ),
     "rejected": (
@@ -100,6 +100,15 @@ def test_each_trouble_is_named_first_with_the_command_for_it(kind: str) -> None:
     assert (problem.kind, problem.command) == (kind, command)
     first = show.text(state, [problem]).splitlines()[0]
     assert first == f"do this first: {command}  ({problem.text})"
+
+
+def test_late_objects_that_wait_nowhere_need_a_replay() -> None:
+    (problem,) = problems(taken(replace(HEALTHY, late=Count(2))))
+    assert problem.kind == "late"
+    assert problem.command == (
+        "python -m ops.replay --env dev --channel telemetry "
+        "--from 2026-11-25T08:00 --to 2026-11-25T10:30 --dry-run"
+    )
 
 
 def test_what_never_reached_the_raw_bucket_counts_wherever_it_is() -> None:
