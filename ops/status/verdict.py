@@ -15,7 +15,7 @@ REJECTED_PERCENT = 5
 _REBUILD_EVERY = timedelta(hours=36)
 
 # The alarms of messages that are lost while they are in this state.
-_LOSSES = ("RuleMissing", "RuleThrottled", "RuleLosses")
+LOSSES = ("RuleMissing", "RuleThrottled", "RuleLosses")
 _RANKS = (
     *("lost", "missing", "stopped", "delivery", "undelivered", "dead letters", "late"),
     *("rejected", "rebuild", "alarm", "unknown fields"),
@@ -47,7 +47,7 @@ def problems(snapshot: Snapshot) -> list[Problem]:
 
 def _alarms(snapshot: Snapshot) -> Iterator[Problem]:
     for alarm in snapshot.alarms:
-        kind = "lost" if any(name in alarm.name for name in _LOSSES) else "alarm"
+        kind = "lost" if any(name in alarm.name for name in LOSSES) else "alarm"
         yield Problem(
             kind,
             f"the alarm {alarm.name} is in ALARM: {alarm.meaning}",
