@@ -80,10 +80,11 @@ def test_the_daily_table_holds_exactly_the_readings_twice_in_a_row(
 ) -> None:
     thing = device.device.thing_name
     late, wrong = NOW - timedelta(days=2), NOW + timedelta(days=400)
+    publish(device, reading(NOW))
+    wait_for(lambda: lake.raw_lines(thing), 1, "messages")
     publish(
         device,
-        reading(NOW),
-        [reading(NOW), reading(NOW, sequence=1)],  # the first one is repeated
+        [reading(NOW), reading(NOW, sequence=1)],  # the first one repeats one of another object
         [{"temperature": "warm"}, reading(late)],  # the first one is rejected
         reading(wrong),
     )
