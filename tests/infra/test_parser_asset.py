@@ -96,6 +96,23 @@ def test_the_host_can_import_its_own_asset(function: Function, tmp_path: Path) -
     assert all(path.startswith(str(tmp_path)) for path in json.loads(done.stdout))
 
 
+def test_an_asset_makes_manifests_of_the_same_version_as_this_checkout(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build(REBUILD, HOST)) as archive:
+        archive.extractall(tmp_path)
+    code = "import telemetry_rebuild.manifest as m; print(m._code_hash())"
+    here, there = (
+        subprocess.run(
+            [sys.executable, *options, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=folder,
+        ).stdout
+        for options, folder in (([], parser_asset._ROOT), (["-S"], tmp_path))
+    )
+    assert here == there, "otherwise ops.verify could not compare what the function made"
+
+
 def test_is_not_built_again_while_nothing_changes() -> None:
     first = build(PARSER, LAMBDA)
     before = first.stat()
