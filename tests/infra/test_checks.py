@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from aws_cdk import App, Stack
+from aws_cdk import Annotations, App, Stack
 from aws_cdk import aws_sns as sns
 
 from stacks import checks
@@ -59,6 +59,18 @@ def test_what_passed_is_not_checked_again(tmp_path: Path, checked: list[App]) ->
 def test_a_finding_ends_every_synthesis(tmp_path: Path) -> None:
     assert fails(insecure, tmp_path)
     assert fails(insecure, tmp_path)
+
+
+def test_a_result_with_a_warning_is_checked_and_warned_of_every_time(
+    tmp_path: Path, checked: list[App]
+) -> None:
+    def warned(app: App) -> None:
+        app.node.set_context("@aws-cdk/core:annotationsInValidationReport", True)
+        Annotations.of(Stack(app, "Stack")).add_warning_v2("test:warning", "A warning.")
+
+    checks.synthesize(warned, passed=tmp_path)
+    checks.synthesize(warned, passed=tmp_path)
+    assert len(checked) == 2
 
 
 def test_a_reason_that_is_taken_back_is_noticed_although_the_template_is_the_same(
