@@ -10,10 +10,10 @@ from device.delivery import prices
 from ops.cost.deployment import Deployment, Function
 from ops.cost.traffic import MONTH_DAYS, MONTH_SECONDS, Traffic
 
-# One core's readings per second; the first for one reading per message, the second for packed
-# ones. ``make bench`` measures the parser. A rebuild parses too, sorts, and writes.
-PARSER_READINGS_PER_SECOND = (362_000, 798_000)
-REBUILD_READINGS_PER_SECOND = (159_000, 389_000)
+# One core's readings per second, as ``make bench`` measured them in November 2026; the first for
+# one reading per message, the second for packed ones. A rebuild parses too, sorts, and writes.
+PARSER_READINGS_PER_SECOND = (485_000, 950_000)
+REBUILD_READINGS_PER_SECOND = (346_000, 471_000)
 # A function gets a whole core at 1,769 MB; one thread cannot use more than that.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 _GB_PER_CORE = 1769 / 1024
@@ -21,7 +21,10 @@ _GB_PER_CORE = 1769 / 1024
 # What an invocation takes beside its readings: requests to S3, mostly. Estimates.
 _PARSER_SECONDS = 0.2
 _REBUILD_SECONDS = 1.0
-_REBUILD_SECONDS_PER_OBJECT = 0.05
+_SECONDS_PER_OBJECT = 0.05
+
+# Each hour, the function that looks for silent devices reads the hour before and the running one.
+_SILENCE_READS = 3
 
 # Lambda polls an idle queue with five receives at a time, each of which waits 20 seconds.
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
@@ -65,22 +68,24 @@ def items(deployment: Deployment, traffic: Traffic, devices: int) -> list[Item]:
         *_ingest(deployment, traffic, devices),
         *_raw_and_parser(deployment, traffic),
         *_history(deployment, traffic),
+        *_silence(deployment, traffic),
         *_monitoring(deployment, traffic),
     ]
 
 
 def query_items(traffic: Traffic) -> list[Item]:
     """What one query costs that reads a day: of the live table, and of the daily one."""
-    day_bytes = traffic.parquet_bytes / MONTH_DAYS
-    objects = traffic.objects / MONTH_DAYS
     return [
         Item(
             "one query",
             f"a day of the {table} table, all columns",
-            day_bytes,
-            prices.query_usd(round(day_bytes)) + 2 * files * prices.S3_READ_USD,
+            month_bytes / MONTH_DAYS,
+            prices.query_usd(round(month_bytes / MONTH_DAYS)) + 2 * files * prices.S3_READ_USD,
         )
-        for table, files in (("live", objects), ("daily", 24.0))
+        for table, month_bytes, files in (
+            ("live", traffic.parquet_bytes, traffic.objects / MONTH_DAYS),
+            ("daily", traffic.daily_bytes, 24.0),
+        )
     ]
 
 
@@ -127,7 +132,7 @@ def _history(deployment: Deployment, traffic: Traffic) -> Iterator[Item]:
     )
     seconds = (
         runs * _REBUILD_SECONDS
-        + traffic.objects * _REBUILD_SECONDS_PER_OBJECT
+        + traffic.objects * _SECONDS_PER_OBJECT
         + traffic.readings / _speed(REBUILD_READINGS_PER_SECOND, deployment.rebuild, traffic)
     )
     yield from _lambda("history", deployment.rebuild, runs, seconds)
@@ -137,7 +142,16 @@ def _history(deployment: Deployment, traffic: Traffic) -> Iterator[Item]:
     yield Item("history", "PUT and LIST requests", writes, writes * prices.S3_WRITE_USD)
     reads = traffic.objects + runs
     yield Item("history", "GET requests", reads, reads * prices.S3_READ_USD)
-    yield _stored("daily table", traffic.parquet_bytes, deployment.daily_days)
+    yield _stored("daily table", traffic.daily_bytes, deployment.daily_days)
+
+
+def _silence(deployment: Deployment, traffic: Traffic) -> Iterator[Item]:
+    if deployment.silence is None:
+        return
+    reads = _SILENCE_READS * traffic.objects
+    seconds = _HOURS * _REBUILD_SECONDS + reads * _SECONDS_PER_OBJECT
+    yield from _lambda("silent devices", deployment.silence, _HOURS, seconds)
+    yield Item("silent devices", "GET requests", reads, reads * prices.S3_READ_USD)
 
 
 def _monitoring(deployment: Deployment, traffic: Traffic) -> Iterator[Item]:

@@ -42,6 +42,7 @@ class Deployment:
         actions: Actions of the channel's rule.
         parser: The channel's parser.
         rebuild: Rebuilds history.
+        silence: Looks for silent devices every hour; None if no contract asks for it.
         pollers: Queues that Lambda polls.
         channels: Channels, each with a parser of its own.
         raw_days: How long an object of the raw bucket is stored, with the days for which S3 keeps
@@ -60,6 +61,7 @@ class Deployment:
     actions: int
     parser: Function
     rebuild: Function
+    silence: Function | None
     pollers: int
     channels: int
     raw_days: int
@@ -156,17 +158,9 @@ def _read(template: "_Template", environment: str, channel: str) -> Deployment:
     )
     parsers = {
         one["Environment"]["Variables"]["CHANNEL"]: one
-        for one in template.of("Lambda::Function")
-        if str(one["Handler"]).startswith("telemetry_parser.")
+        for one in template.functions("telemetry_parser.handler.handler")
     }
-    rebuild = _only(
-        (
-            one
-            for one in template.of("Lambda::Function")
-            if str(one["Handler"]).startswith("telemetry_rebuild.")
-        ),
-        "rebuild function",
-    )
+    silence = next(template.functions("telemetry_rebuild.silence_handler.handler"), None)
     raw, parsed = template.output("RawBucket"), template.output("ParsedBucket")
     return Deployment(
         buffering_seconds=int(hints["IntervalInSeconds"]),
@@ -174,7 +168,10 @@ def _read(template: "_Template", environment: str, channel: str) -> Deployment:
         rules=len(rules),
         actions=len(rule["TopicRulePayload"]["Actions"]),
         parser=_function(parsers[channel]),
-        rebuild=_function(rebuild),
+        rebuild=_function(
+            _only(template.functions("telemetry_rebuild.handler.handler"), "rebuild function")
+        ),
+        silence=None if silence is None else _function(silence),
         pollers=len(list(template.of("Lambda::EventSourceMapping"))),
         channels=len(parsers),
         raw_days=_stored_days(raw, f"raw/{channel}/"),
@@ -200,6 +197,10 @@ class _Template:
         for resource in self._template["Resources"].values():
             if resource["Type"] == f"AWS::{kind}":
                 yield resource.get("Properties", {})
+
+    def functions(self, handler: str) -> Iterator[dict[str, Any]]:
+        """The properties of each Lambda function with this handler."""
+        return (one for one in self.of("Lambda::Function") if one["Handler"] == handler)
 
     def output(self, name: str) -> dict[str, Any]:
         """The properties of the resource that an output names."""

@@ -30,7 +30,7 @@ _THING = "thing-000000"
 
 # More readings than this in a message, or in the sample of an object, change nothing.
 _MOST_PACKED = 2_000
-_MOST_SAMPLED = 20_000
+_MOST_SAMPLED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Traffic:
         objects: Raw objects in a month.
         raw_bytes: Their size, compressed.
         parquet_bytes: Size of the Parquet files that the parser makes of them.
+        daily_bytes: The same, if there is one file per hour.
     """
 
     topic: str
@@ -80,6 +81,7 @@ class Traffic:
     objects: float
     raw_bytes: float
     parquet_bytes: float
+    daily_bytes: float
 
     @property
     def messages(self) -> float:
@@ -158,15 +160,30 @@ class Measurement:
                 messages * line_bytes / self._buffering_bytes,
             ),
         )
-        count = max(1, min(round(messages / objects), _MOST_SAMPLED // readings_per_message))
-        lines = []
-        for number in range(count):
-            self._now = _NOW + number * self._buffering_seconds / count
-            readings = self._simulated(readings_per_message)
-            payload = pack(readings) if is_packed else readings[0]
-            lines.append(_line(topic, payload, number, number % self._load.devices))
-        raw = gzip.compress(b"\n".join(lines) + b"\n", 6)
-        share = self._load.readings / (count * readings_per_message)
+        in_object, in_hour = (
+            max(1, min(round(number), _MOST_SAMPLED // readings_per_message))
+            for number in (messages / objects, messages * 3600 / MONTH_SECONDS)
+        )
+        payloads = self._payloads(max(in_object, in_hour), readings_per_message, is_packed)
+        raw = self._raw(topic, payloads[:in_object])
+        envelopes = self._raw(topic, [b""] * in_object)
+        in_object *= readings_per_message
+        in_hour *= readings_per_message
+        live_bytes, daily_bytes, least_bytes = map(
+            self._parquet_bytes,
+            (
+                raw,
+                self._raw(topic, payloads[: in_hour // readings_per_message]),
+                self._raw(topic, payloads[:1]),
+            ),
+        )
+        # What a file has beside its rows does not grow with the readings.
+        file_bytes = max(0.0, least_bytes - readings_per_message * daily_bytes / in_hour)
+
+        def month(sampled_bytes: float, fixed_bytes: float, sampled_readings: int) -> float:
+            scaled = fixed_bytes + max(0.0, sampled_bytes - fixed_bytes) * self._scale
+            return scaled * self._load.readings / sampled_readings
+
         return Traffic(
             topic=topic,
             is_packed=is_packed,
@@ -175,9 +192,26 @@ class Measurement:
             readings_per_message=readings_per_message,
             payload_bytes=payload_bytes,
             objects=objects,
-            raw_bytes=len(raw) * share * self._scale,
-            parquet_bytes=self._parquet_bytes(raw) * share * self._scale,
+            raw_bytes=month(len(raw), len(envelopes), in_object),
+            parquet_bytes=month(live_bytes, file_bytes, in_object),
+            daily_bytes=month(daily_bytes, file_bytes, in_hour),
         )
+
+    def _payloads(self, count: int, readings_per_message: int, is_packed: bool) -> list[bytes]:
+        payloads = []
+        for number in range(count):
+            self._now = _NOW + number
+            readings = self._simulated(readings_per_message)
+            payloads.append(pack(readings) if is_packed else readings[0])
+        return payloads
+
+    def _raw(self, topic: str, payloads: list[bytes]) -> bytes:
+        """A raw object, as Firehose writes it."""
+        lines = (
+            _line(topic, payload, number, number % self._load.devices)
+            for number, payload in enumerate(payloads)
+        )
+        return gzip.compress(b"\n".join(lines) + b"\n", 6)
 
     def _parquet_bytes(self, raw: bytes) -> int:
         with tempfile.TemporaryDirectory() as folder:

@@ -36,6 +36,7 @@ def traffic(messages: float, *, topic: str = PLAIN, payload_bytes: int = 100) ->
         objects=43_200,
         raw_bytes=10 * prices.GIB,
         parquet_bytes=prices.GIB,
+        daily_bytes=prices.GIB / 2,
     )
 
 
@@ -152,10 +153,23 @@ def test_more_memory_than_a_core_needs_costs_more_and_is_no_faster() -> None:
     assert usd(one, deployment=larger)[key] == pytest.approx(2 * usd(one, deployment=exact)[key])
 
 
+def test_the_search_for_silent_devices_is_paid_for_only_if_it_is_deployed() -> None:
+    assert DEPLOYMENT.silence is None
+    with_it = replace(DEPLOYMENT, silence=Function(1769 / 1024, 0.0))
+    before, after = usd(traffic(1)), usd(traffic(1), deployment=with_it)
+    more = {key: after[key] for key in after if key not in before}
+    assert {hop for hop, _ in more} == {"silent devices"}
+    assert all(value > 0 for value in more.values())
+    # 30 days of 24 runs.
+    assert more["silent devices", "invocations"] == pytest.approx(720 * 0.20 / 1_000_000)
+
+
 def test_a_query_of_a_day_costs_its_scan_and_two_requests_per_object() -> None:
-    live, daily = bill.query_items(replace(traffic(1), parquet_bytes=300 * prices.GIB))
+    live, daily = bill.query_items(
+        replace(traffic(1), parquet_bytes=300 * prices.GIB, daily_bytes=150 * prices.GIB)
+    )
     assert live.usd == pytest.approx(10 / 1024 * 5 + 2 * 1_440 * 0.0004 / 1_000)
-    assert daily.usd == pytest.approx(10 / 1024 * 5 + 2 * 24 * 0.0004 / 1_000)
+    assert daily.usd == pytest.approx(5 / 1024 * 5 + 2 * 24 * 0.0004 / 1_000)
 
 
 def test_the_parser_writes_as_many_metrics_and_logs_no_more_than_the_bill_has(

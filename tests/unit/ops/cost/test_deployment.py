@@ -20,6 +20,16 @@ def test_reads_the_settings_of_the_channel() -> None:
     assert (found.raw_days, found.parsed_days, found.daily_days) == (90, 60, 120)
 
 
+def test_each_function_is_found_by_its_own_handler() -> None:
+    more = template()
+    silence = {"Handler": "telemetry_rebuild.silence_handler.handler", "MemorySize": 512}
+    first = {"Silence": {"Type": "AWS::Lambda::Function", "Properties": silence}}
+    found = read({**more, "Resources": {**first, **more["Resources"]}}, "dev", "telemetry")
+    assert found.silence == Function(0.5, 0.0)
+    assert found.rebuild == Function(2.0, 9.5)
+    assert read(more, "dev", "telemetry").silence is None
+
+
 def test_an_alarm_counts_each_metric_of_its_expression() -> None:
     assert read(template(), "dev", "telemetry").alarm_metrics == 1 + 2
 

@@ -92,5 +92,21 @@ def test_the_raw_objects_are_as_large_as_what_firehose_would_write() -> None:
     assert 5 < one.parquet_bytes / one.readings < 100
 
 
+def test_the_parquet_files_are_as_large_as_the_benchmarks() -> None:
+    """A day of 2.88 million readings took 45.0 MB in 1,440 live files, and 19.3 MB in 24."""
+    one = measurement(2_000, 60).single(basic_ingest=True)
+    assert one.readings / 30 == 2_880_000
+    assert one.parquet_bytes / 30 == pytest.approx(45.0e6, rel=0.25)
+    assert one.daily_bytes / 30 == pytest.approx(19.3e6, rel=0.5)
+
+
+def test_neither_the_envelope_nor_the_parquet_footer_grows_with_the_reading() -> None:
+    small, large = (
+        measurement(100, 60, reading_bytes=size).single(basic_ingest=True) for size in (150, 15_000)
+    )
+    assert 20 < large.raw_bytes / small.raw_bytes < 80
+    assert 10 < large.parquet_bytes / small.parquet_bytes < 90
+
+
 def test_the_same_load_has_the_same_traffic() -> None:
     assert measurement(7, 3).packed() == measurement(7, 3).packed()
