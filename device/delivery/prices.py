@@ -71,8 +71,11 @@ LOG_GB_MONTH_USD = 0.03
 TRACE_USD = 5.00 / 1_000_000
 """A trace that X-Ray records."""
 
-# What the rule's envelope adds to the payload's base64: its keys, ids, topic and client id.
-_ENVELOPE_BYTES = 400
+ENVELOPE_BYTES = 400
+"""What the rule's envelope adds to the payload's base64: keys, ids, topic and client id.
+
+247 bytes for a thing's name of 13 characters, twice as many more for each further character.
+"""
 
 _BASIC_INGEST = "$aws/rules/"
 
@@ -84,7 +87,7 @@ def units(topic: str, payload_bytes: int) -> int:
 
 def record_units(payload_bytes: int) -> int:
     """How many steps of 5 KB the Firehose record of a message is: its payload in an envelope."""
-    return _steps(-(-payload_bytes // 3) * 4 + _ENVELOPE_BYTES)
+    return _steps(-(-payload_bytes // 3) * 4 + ENVELOPE_BYTES)
 
 
 def message_usd(topic: str, payload_bytes: int) -> float:

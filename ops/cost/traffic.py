@@ -152,7 +152,7 @@ class Measurement:
         own_bytes = len(pack(own)) if is_packed else self._own_bytes
         payload_bytes = round(own_bytes * self._scale)
         messages = self._load.readings / readings_per_message
-        line_bytes = len(_line(topic, b"", 0, 0)) + math.ceil(payload_bytes * 4 / 3)
+        line_bytes = len(raw_line(topic, b"", 0, 0)) + math.ceil(payload_bytes * 4 / 3)
         objects = min(
             messages,
             max(
@@ -208,7 +208,7 @@ class Measurement:
     def _raw(self, topic: str, payloads: list[bytes]) -> bytes:
         """A raw object, as Firehose writes it."""
         lines = (
-            _line(topic, payload, number, number % self._load.devices)
+            raw_line(topic, payload, number, number % self._load.devices)
             for number, payload in enumerate(payloads)
         )
         return gzip.compress(b"\n".join(lines) + b"\n", 6)
@@ -227,7 +227,7 @@ class Measurement:
             )
 
 
-def _line(topic: str, payload: bytes, number: int, device: int) -> bytes:
+def raw_line(topic: str, payload: bytes, number: int, device: int) -> bytes:
     """A message as the topic rule writes it; the ids compress as little as real ones."""
     plain = "dt/" + topic.partition("dt/")[2]
     thing = f"thing-{device:06}"

@@ -1,12 +1,16 @@
-"""End to end on the local stack: a query says what it reads before it runs."""
+"""End to end on the local stack: what ``ops.cost`` and ``ops.query`` say, beside a count."""
 
 import subprocess
 from collections.abc import Callable
 
-from device import aws
+import pytest
+
+from device import aws, compact_json
+from device.delivery import prices
 from device.errors import ExitStatus
 from device.identity import Identity
 from local.state import ENVIRONMENT
+from ops.cost import traffic
 from tests.local.conftest import Lake, wait_for
 from tests.local.paho_client import connected
 from tests.local.test_pipeline import READING, encoded, topic_of
@@ -55,3 +59,16 @@ def test_a_wide_scan_is_counted_and_refused_before_it_runs(
     narrow = run_module(*wide[:-1], "SELECT count(*) FROM telemetry WHERE dt = '2020-01-01'")
     assert "reads at most 0 objects" in narrow.stderr
     assert "no filter" not in narrow.stderr
+
+
+def test_a_raw_line_is_as_long_as_the_bill_takes_it_to_be(lake: Lake, device: Identity) -> None:
+    payload = encoded(READING)
+    with connected(device.folder) as client:
+        client.publish(topic_of(device), payload)
+    (envelope,) = wait_for(lambda: lake.raw_lines(device.device.thing_name), 1, "message")
+    real = len(compact_json.encode(envelope))
+    estimated = len(traffic.raw_line(topic_of(device), payload, 0, 0))
+    assert estimated == pytest.approx(real, rel=0.05)
+    # The prices allow for longer names than this one.
+    added = real - -(-len(payload) // 3) * 4
+    assert 200 < added <= prices.ENVELOPE_BYTES
