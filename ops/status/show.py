@@ -62,7 +62,7 @@ def _hops(channel: Channel, now: datetime) -> Iterator[str]:
             note = " (in the newest objects)" if channel.reasons_sampled else ""
             for each in channel.reasons:
                 where = f" at {each.path}" if each.path else ""
-                yield f"  {'':<13}{each.count:,} times: {each.reason}{where}{note}"
+                yield f"  {'':<13}{cli.counted(each.count, 'time')}: {each.reason}{where}{note}"
     fields = ", ".join(channel.readings.unknown_fields) if channel.readings else ""
     yield f"  unknown fields: {fields or 'none'}"
 

@@ -79,8 +79,7 @@ def _of_channel(snapshot: Snapshot, channel: Channel) -> Iterator[Problem]:
             yield _of(
                 channel,
                 "undelivered",
-                f"{counted(objects.count, 'object')} of messages that were not delivered "
-                f"under {name}/",
+                f"{counted(objects.count, 'object')} of undelivered messages under {name}/",
                 f"python -m ops.recover {options}",
             )
     if channel.dead_letters.events:
