@@ -8,9 +8,11 @@ import json
 import math
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from contracts.intervals import EXPECTED, parse_interval
 from contracts.names import CHANNEL_PATTERN
 from contracts.patterns import PatternError, to_python
 from contracts.schema import (
@@ -27,6 +29,9 @@ from contracts.tables import RESERVED_COLUMNS, RESERVED_WORDS, TABLE_SUFFIXES
 
 # A column name that Glue, Athena, Parquet and every device's JSON library accept unquoted.
 FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+# What only the document as a whole may have.
+_ROOT_KEYWORDS = {"$schema", "x-expected-every"}
 
 
 class ContractError(ValueError):
@@ -85,11 +90,12 @@ def parse(channel: str, text: str | bytes) -> Contract:
     try:
         document = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
         schema = _Reader().root(document)
+        expected_every = _Reader().interval("x-expected-every", document)
     except RecursionError:
         raise ContractError(f"{channel}.json: nested too deeply") from None
     except ValueError as error:  # not JSON, not UTF-8, or a ContractError without its file
         raise ContractError(f"{channel}.json: {error}") from None
-    return Contract(channel, schema, document)
+    return Contract(channel, schema, document, expected_every)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -162,7 +168,8 @@ class _Reader:
             dialect = document["$schema"]
             if dialect != DIALECT:
                 raise self._error("$.$schema", json.dumps(DIALECT), dialect)
-            document = {key: value for key, value in document.items() if key != "$schema"}
+        if isinstance(document, dict):
+            document = {k: v for k, v in document.items() if k not in _ROOT_KEYWORDS}
         schema = self.schema("$", document)
         if schema.kind != "object" or schema.nullable:
             raise ContractError(f'$.type: expected "object", got {_shown(document["type"])}')  # type: ignore[index]  # schema() saw that it is a dict
@@ -178,6 +185,12 @@ class _Reader:
                     f"reserve, got {_shown(field.name)}"
                 )
         return schema
+
+    def interval(self, keyword: str, document: dict[str, Any]) -> timedelta | None:
+        found = parse_interval(document.get(keyword))
+        if found is None and keyword in document:
+            raise self._error(f"$.{keyword}", EXPECTED, document[keyword])
+        return found
 
     def schema(self, path: str, node: object) -> Schema:
         if not isinstance(node, dict):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 Kind = Literal["object", "string", "integer", "number", "boolean", "array"]
@@ -84,11 +85,14 @@ class Contract:
         channel: Name of the file, last level of the topic, table in Athena.
         schema: The reading, an object.
         document: The JSON Schema document it was read from.
+        expected_every: How often each device reports (``x-expected-every``); None if that varies,
+            so that no device is reported as silent.
     """
 
     channel: str
     schema: Schema
     document: Mapping[str, Any]
+    expected_every: timedelta | None = None
 
     @property
     def fields(self) -> tuple[Field, ...]:

@@ -18,6 +18,7 @@ from stacks.constructs.iot_ingest import IoTIngest
 from stacks.constructs.monitoring import Monitoring
 from stacks.constructs.parser_function import ParserFunction
 from stacks.constructs.rebuild_function import RebuildFunction
+from stacks.constructs.silent_devices import SilentDevices
 from stacks.constructs.storage import Storage
 from stacks.helpers.channel_metrics import ChannelMetrics
 
@@ -108,7 +109,9 @@ class PipelineStack(Stack):
             hook_code=hook_code,
         )
         provisioning.node.add_dependency(access)
-        dashboard.add_provisioning(monitoring.watch_provisioning(provisioning.template_name))
+        dashboard.add_alarms(
+            "Provisioning", monitoring.watch_provisioning(provisioning.template_name)
+        )
         rebuild = RebuildFunction(
             self,
             "RebuildFunction",
@@ -184,6 +187,24 @@ class PipelineStack(Stack):
             rebuild.metric,
             monitoring.watch_history(history.state_machine, rebuild.metric),
         )
+
+        expected_every = {
+            contract.channel: Duration.seconds(round(contract.expected_every.total_seconds()))
+            for contract in contracts
+            if contract.expected_every is not None
+        }
+        if expected_every:
+            silent_devices = SilentDevices(
+                self,
+                "SilentDevices",
+                code=rebuild_code,
+                expected_every=expected_every,
+                parsed_bucket=storage.parsed,
+                topic=monitoring.topic,
+            )
+            dashboard.add_alarms(
+                "Silent devices", monitoring.watch_silent_devices(silent_devices.function)
+            )
 
         for key, value in {"environment": config.name, **config.tags}.items():
             Tags.of(self).add(key, value)

@@ -41,7 +41,7 @@ class Dashboard(Construct):
         delivered = metrics.firehose("DeliveryToS3.Records")
         rows, rejected = metrics.parser("ReadingsParsed"), metrics.parser("ReadingsRejected")
         self._add_title(f"## {metrics.channel}")
-        self._add_alarms(metrics.channel, alarms)
+        self.add_alarms(metrics.channel, alarms)
         self._add_numbers(
             ("devices: messages", seen),
             ("rule: messages", handed_on),
@@ -78,9 +78,13 @@ class Dashboard(Construct):
             ),
         )
 
-    def add_provisioning(self, alarms: Sequence[cloudwatch.IAlarm]) -> None:
-        """Add the alarms of fleet provisioning by claim."""
-        self._add_alarms("Provisioning", alarms)
+    def add_alarms(self, title: str, alarms: Sequence[cloudwatch.IAlarm]) -> None:
+        """Add a row that shows alarms only."""
+        self._dashboard.add_widgets(
+            cloudwatch.AlarmStatusWidget(
+                title=f"{title}: alarms", alarms=alarms, width=_COLUMNS, height=_NUMBER_HEIGHT
+            )
+        )
 
     def add_history(
         self,
@@ -90,7 +94,7 @@ class Dashboard(Construct):
     ) -> None:
         """Add the rows of the rebuild of closed hours, all channels together."""
         self._add_title("## History")
-        self._add_alarms("History", alarms)
+        self.add_alarms("History", alarms)
         self._add_graphs(
             (
                 "daily tables: rows",
@@ -120,13 +124,6 @@ class Dashboard(Construct):
                 width=_COLUMNS,
                 height=1,
                 background=cloudwatch.TextWidgetBackground.TRANSPARENT,
-            )
-        )
-
-    def _add_alarms(self, subject: str, alarms: Sequence[cloudwatch.IAlarm]) -> None:
-        self._dashboard.add_widgets(
-            cloudwatch.AlarmStatusWidget(
-                title=f"{subject}: alarms", alarms=alarms, width=_COLUMNS, height=_NUMBER_HEIGHT
             )
         )
 

@@ -6,6 +6,7 @@ from aws_cdk import Aws, Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_stepfunctions as sfn
@@ -86,6 +87,22 @@ class Monitoring(Construct):
                     "A claim certificate was used, and no device was registered: the hook refused "
                     "the name, or AWS IoT could not register it. A refused device cannot publish. "
                     "A claim certificate may be in the wrong hands.",
+                ),
+            ),
+        )
+
+    def watch_silent_devices(self, function: lambda_.IFunction) -> Sequence[cloudwatch.Alarm]:
+        """Add the alarm of the function that looks for silent devices, and return it."""
+        return self._add(
+            "SilentDevices",
+            (
+                AlarmRow(
+                    "WatchFailed",
+                    "live table to mail",
+                    function.metric_errors(),
+                    0,
+                    "The function that looks for silent devices failed, so nobody is told of "
+                    "them. No data is at risk, and the next hour tries again.",
                 ),
             ),
         )

@@ -1,7 +1,9 @@
 """The templates of every environment, as app.py makes them, synthesized once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,15 +23,17 @@ CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 ENVIRONMENTS = ("dev", "stage", "prod", "local")
 
 
-def stack_of_block(environment: str, block: object) -> PipelineStack:
-    """The stack of an environment with this block in cdk.json."""
+def stack_of_block(
+    environment: str, block: object, channels: Iterable[contracts.Contract] | None = None
+) -> PipelineStack:
+    """The stack of an environment with this block in cdk.json; of the project's own channels."""
     app = App(context=CONTEXT)
     add_checks(app)
     stack = PipelineStack(
         app,
         "Pipeline",
         config=config.load({environment: block}, environment),
-        contracts=contracts.load_all(),
+        contracts=contracts.load_all() if channels is None else channels,
         # What is in the asset is for tests/infra/test_parser_asset.py.
         parser_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
         rebuild_code=lambda_.Code.from_asset(str(ROOT / "contracts")),
@@ -69,7 +73,11 @@ def stack_of() -> Callable[[str], PipelineStack]:
 
 @cache
 def _watched() -> PipelineStack:
-    return stack_of_block("dev", {"silence_alarm_minutes": {"telemetry": 30}})
+    block = {"silence_alarm_minutes": {"telemetry": 30}}
+    channels = [
+        replace(contract, expected_every=timedelta(minutes=10)) for contract in contracts.load_all()
+    ]
+    return stack_of_block("dev", block, channels)
 
 
 @pytest.fixture

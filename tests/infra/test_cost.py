@@ -13,6 +13,7 @@ from ops.cost import bill
 from ops.cost.__main__ import main
 from ops.cost.deployment import read
 from ops.cost.traffic import Load, Measurement
+from stacks.pipeline_stack import PipelineStack
 from tests.infra.conftest import CONTEXT, ENVIRONMENTS, ROOT
 
 
@@ -56,6 +57,13 @@ def test_the_docs_have_the_bill_of_dev(template_of: Callable[[str], Template]) -
     (row,) = re.findall(r"^\| total \|(.*)\|$", page, flags=re.MULTILINE)
     # Each alarm costs ten cents, so the docs round.
     assert [float(cell) for cell in row.split("|")] == pytest.approx(totals, abs=1.0)
+
+
+def test_the_watch_for_silent_devices_is_on_the_bill_once_a_contract_asks_for_it(
+    watched: PipelineStack, template_of: Callable[[str], Template]
+) -> None:
+    assert read(Template.from_stack(watched).to_json(), "dev", "telemetry").silence is not None
+    assert read(template_of("dev").to_json(), "dev", "telemetry").silence is None
 
 
 def test_the_command_synthesizes_the_stack_without_credentials(

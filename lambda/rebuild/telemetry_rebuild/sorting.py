@@ -77,7 +77,7 @@ class Sorter:
         values = [field.column for field in contract.fields if field.column != self._time]
         self._values = [self._sql[name] for name in (*values, "customer")]
         self._repetitions = Repetitions(self._values)
-        self._connection = _connect(resources)
+        self._connection = connect(resources)
         self._keys = Array([key for key, _ in parsed.files], type=DataType.utf8())
         self._source = self._dated(hour, [path for _, path in parsed.files], retention_days)
         self._limit = rows_per_sort or most_rows(parsed.readings, parsed.payload_bytes)
@@ -201,7 +201,8 @@ def _first_of_group(batch: RecordBatch, number: int, start: int) -> int:
     return bisect_left(rows, number, lo=start, key=lambda row: int(numbers[row].as_py()))
 
 
-def _connect(resources: Resources) -> duckdb.DuckDBPyConnection:
+def connect(resources: Resources) -> duckdb.DuckDBPyConnection:
+    """Open a database in memory that is bounded by ``resources``."""
     return duckdb.connect(
         config={
             "memory_limit": f"{resources.memory_mebibytes}MiB",

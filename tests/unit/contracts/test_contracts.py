@@ -3,6 +3,7 @@
 import contextlib
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -281,3 +282,28 @@ def test_a_column_that_the_pipeline_adds_is_refused(name: str) -> None:
     document = {"type": "object", "properties": {name: {"type": "string"}}}
     with pytest.raises(ContractError, match="the pipeline adds a column of this name"):
         parse("test", json.dumps(document))
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("10m", 10), ("2h", 120), ("24h", 1440)])
+def test_a_contract_may_say_how_often_a_device_reports(text: str, minutes: int) -> None:
+    document = json.dumps(
+        {"type": "object", "properties": {"a": {"type": "string"}}, "x-expected-every": text}
+    )
+    assert contracts.parse("c", document).expected_every == timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize("value", ["10", "0m", "25h", "10s", "1441m", " 10m", 10, None])
+def test_an_expected_interval_is_minutes_or_hours_up_to_a_day(value: object) -> None:
+    document = json.dumps(
+        {"type": "object", "properties": {"a": {"type": "string"}}, "x-expected-every": value}
+    )
+    with pytest.raises(ContractError, match=r"c\.json: \$\.x-expected-every: expected minutes"):
+        contracts.parse("c", document)
+
+
+def test_only_the_whole_contract_may_say_how_often() -> None:
+    document = json.dumps(
+        {"type": "object", "properties": {"a": {"type": "string", "x-expected-every": "10m"}}}
+    )
+    with pytest.raises(ContractError, match=r"\$\.properties\.a\.x-expected-every"):
+        contracts.parse("c", document)
