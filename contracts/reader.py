@@ -1,7 +1,6 @@
 """Read contracts from their JSON Schema files.
 
-The subset of JSON Schema 2020-12 is what ``Schema`` can hold; anything outside it is a
-``ContractError`` that names the place.
+``Schema`` holds a subset of JSON Schema 2020-12; a ``ContractError`` names what is outside it.
 """
 
 import json
@@ -49,22 +48,20 @@ def load(channel: str) -> Contract:
     Raises:
         ContractError: It does not exist, or is outside the subset.
     """
-    path = Path(__file__).parent / f"{channel}.json"
     if channel not in channels():
         raise ContractError(f"expected one of {', '.join(channels())}, got contract {channel!r}")
-    return parse(channel, path.read_bytes())
+    return parse(channel, Path(__file__).with_name(f"{channel}.json").read_bytes())
 
 
 def load_all() -> tuple[Contract, ...]:
     """Read every contract, sorted by channel.
 
     Raises:
-        ContractError: There is none, or one of them is not within the subset.
+        ContractError: There is none, or one is outside the subset.
     """
-    found = tuple(load(channel) for channel in channels())
-    if not found:
+    if not (found := channels()):
         raise ContractError(f"expected a contract in {Path(__file__).parent}, got no .json file")
-    return found
+    return tuple(map(load, found))
 
 
 def parse(channel: str, text: str | bytes) -> Contract:

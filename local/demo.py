@@ -39,7 +39,7 @@ _WAIT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DemoMessage:
     """One payload, and how many good and bad readings it holds.
 
     A payload that holds no readings counts as a bad one.
@@ -104,7 +104,7 @@ def _publish(identities: list[Identity], figures: Figures, progress: stack.Progr
     ):
         for identity, simulator in zip(sensors, simulators, strict=False):
             singles = [
-                Sample(compact_json.encode(simulator.reading()), good=1, bad=0)
+                DemoMessage(compact_json.encode(simulator.reading()), good=1, bad=0)
                 for _ in range(_READINGS_PER_SENSOR)
             ]
             _send(identity, singles, figures, "sent one per message")
@@ -114,17 +114,17 @@ def _publish(identities: list[Identity], figures: Figures, progress: stack.Progr
             for _ in range(_PACKED_MESSAGES)
         ]
         packed = [gzip.compress(compact_json.encode(pack)) for pack in packs]
-        samples = [Sample(payload, good=_READINGS_PER_PACK, bad=0) for payload in packed]
-        _send(gateway, samples, figures, "packed")
+        messages = [DemoMessage(payload, good=_READINGS_PER_PACK, bad=0) for payload in packed]
+        _send(gateway, messages, figures, "packed")
     with progress("a broken device sends what no contract allows"):
-        samples = list(_bad_samples(simulators[0].reading))
-        _send(sensors[0], samples, figures, "packed beside a bad one")
+        messages = list(_bad_messages(simulators[0].reading))
+        _send(sensors[0], messages, figures, "packed beside a bad one")
     with progress("an impostor publishes to another device's topic"):
-        forged = [Sample(compact_json.encode(simulators[0].reading()), good=1, bad=0)]
+        forged = [DemoMessage(compact_json.encode(simulators[0].reading()), good=1, bad=0)]
         _send(gateway, forged, figures, "forged", thing_name=sensors[0].device.thing_name)
 
 
-def _bad_samples(reading: Callable[[], dict[str, Any]]) -> Iterator[Sample]:
+def _bad_messages(reading: Callable[[], dict[str, Any]]) -> Iterator[DemoMessage]:
     for payload in (
         b"battery low, please help",
         bytes(range(256)),
@@ -135,15 +135,15 @@ def _bad_samples(reading: Callable[[], dict[str, Any]]) -> Iterator[Sample]:
         compact_json.encode(reading())[:-10],
         gzip.compress(compact_json.encode(reading()))[:-10],
     ):
-        yield Sample(payload, good=0, bad=1)
+        yield DemoMessage(payload, good=0, bad=1)
     # One bad reading in a packed message costs itself only.
     pack = [reading(), {**reading(), "status": "on fire"}, reading()]
-    yield Sample(compact_json.encode(pack), good=2, bad=1)
+    yield DemoMessage(compact_json.encode(pack), good=2, bad=1)
 
 
 def _send(
     identity: Identity,
-    samples: list[Sample],
+    messages: list[DemoMessage],
     figures: Figures,
     kind: str,
     *,
@@ -152,13 +152,13 @@ def _send(
     device = identity.device
     topic = names.basic_ingest_topic(ENVIRONMENT, thing_name or device.thing_name, CHANNEL)
     with mqtt.Connection(identity) as connection:
-        answers = [connection.publish(topic, sample.payload) for sample in samples]
+        answers = [connection.publish(topic, message.payload) for message in messages]
         outcomes = [answer.result().outcome for answer in answers]
-    for sample, outcome in zip(samples, outcomes, strict=True):
+    for message, outcome in zip(messages, outcomes, strict=True):
         if outcome is mqtt.PublishOutcome.ACKNOWLEDGED:
             figures.published += 1
-            figures.good[kind] += sample.good
-            figures.readings_bad += sample.bad
+            figures.good[kind] += message.good
+            figures.readings_bad += message.bad
         elif outcome is mqtt.PublishOutcome.REFUSED:
             figures.refused += 1
         else:
