@@ -221,6 +221,7 @@ def test_a_full_spool_is_said_and_changes_nothing() -> None:
     with pytest.raises(SpoolFull):
         add(small, *[("a", b"x" * 10_000, 1)] * 30)
     assert small.messages(0, 1) == []
+    small.close()
 
 
 def test_removing_gives_room_again(spool: Spool) -> None:
