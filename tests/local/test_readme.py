@@ -15,11 +15,14 @@ from tests.local.project import Project
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 TEXT = "\n".join(page.read_text() for page in PAGES)
 
-# These need an AWS account, take away what the commands after them need, or are this very test run.
-# `local.deploy` runs the first two, and test_identities revokes everything.
+# These need an AWS account, take away what the commands after them need, are this very test run, or
+# go on until Ctrl-C. `local.deploy` runs the first two, test_identities revokes everything.
 ELSEWHERE = (
     *("cdk bootstrap", "cdk deploy -c env=dev", "make demo", "source .venv/bin/activate"),
     *("python -m ops.revoke --env dev --all --yes", "cdk destroy -c env=dev"),
+    "python -m ops.status --env dev --watch",
+    "python -m ops.tap --env dev --thing sensor-1",
+    "python -m ops.tap --env dev --hop raw --count 10 --format json",
     *("cdk drift -c env=dev", "cdk deploy -c env=dev --revert-drift"),
 )
 UP, DOWN = "python -m local up --detach", "python -m local down"
