@@ -23,6 +23,7 @@ from contracts.schema import (
     Kind,
     Scalar,
     Schema,
+    contradiction,
 )
 from contracts.tables import RESERVED_COLUMNS, RESERVED_WORDS, TABLE_SUFFIXES
 
@@ -222,7 +223,8 @@ class _Reader:
             examples=tuple(node.get("examples", ())),
             unit=self._text(path, node, "x-unit"),
         )
-        self._check_together(path, schema)
+        if (fault := contradiction(schema)) is not None:
+            raise ContractError(f"{path}: {fault}")
         return schema
 
     def _type(self, path: str, node: dict[str, Any]) -> tuple[Kind, bool]:
@@ -332,31 +334,6 @@ class _Reader:
             Field(name, self.schema(f"{path}.properties.{name}", value), name in required)
             for name, value in properties.items()
         )
-
-    def _check_together(self, path: str, schema: Schema) -> None:
-        lowest = [x for x in (schema.minimum, schema.exclusive_minimum) if x is not None]
-        highest = [x for x in (schema.maximum, schema.exclusive_maximum) if x is not None]
-        if lowest and highest and max(lowest) > min(highest):
-            raise ContractError(
-                f"{path}: expected a minimum not above the maximum, "
-                f"got {max(lowest)} and {min(highest)}"
-            )
-        if (
-            schema.min_length is not None
-            and schema.max_length is not None
-            and schema.min_length > schema.max_length
-        ):
-            raise ContractError(
-                f"{path}: expected minLength not above maxLength, "
-                f"got {schema.min_length} and {schema.max_length}"
-            )
-        if schema.date_time and (
-            schema.enum or schema.pattern or schema.min_length or schema.max_length
-        ):
-            raise ContractError(
-                f"{path}: a date-time is stored as a timestamp; expected no enum, pattern, "
-                "minLength or maxLength beside it"
-            )
 
     @staticmethod
     def _error(path: str, expected: str, got: object) -> ContractError:

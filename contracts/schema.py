@@ -140,3 +140,20 @@ def timestamp_range(unit: str) -> tuple[int, int]:
     """The first and the last moment of the years 1 to 9999, in ``unit`` (``ms`` or ``s``)."""
     scale = 1000 if unit == "s" else 1
     return -(-TIMESTAMP_MS_MIN // scale), TIMESTAMP_MS_MAX // scale
+
+
+def contradiction(schema: Schema) -> str | None:
+    """What keywords of ``schema`` contradict each other; None if they do not."""
+    lowest = [x for x in (schema.minimum, schema.exclusive_minimum) if x is not None]
+    highest = [x for x in (schema.maximum, schema.exclusive_maximum) if x is not None]
+    if lowest and highest and max(lowest) > min(highest):
+        return f"expected a minimum not above the maximum, got {max(lowest)} and {min(highest)}"
+    shortest, longest = schema.min_length, schema.max_length
+    if shortest is not None and longest is not None and shortest > longest:
+        return f"expected minLength not above maxLength, got {shortest} and {longest}"
+    if schema.date_time and (schema.enum or schema.pattern or shortest or longest):
+        return (
+            "a date-time is stored as a timestamp; expected no enum, pattern, minLength or "
+            "maxLength beside it"
+        )
+    return None

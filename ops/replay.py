@@ -161,7 +161,7 @@ def totals(s3: Any, bucket: str, channel: str, hours: Iterable[str]) -> dict[str
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReplayOutcome:
     """What became of the hours of one or more executions."""
 
     rebuilt: int
@@ -176,7 +176,7 @@ def rebuild(
     *,
     force: bool,
     show: Callable[[int], None],
-) -> Outcome:
+) -> ReplayOutcome:
     """Rebuild the hours of each part, one execution after the other."""
     rebuilt = not_tried = 0
     failed: list[FailedHour] = []
@@ -186,7 +186,7 @@ def rebuild(
         rebuilt += run.rebuilt
         failed += run.failed
         not_tried += run.hours - run.rebuilt - len(run.failed)
-    return Outcome(rebuilt, tuple(failed), not_tried)
+    return ReplayOutcome(rebuilt, tuple(failed), not_tried)
 
 
 def _show_more(show: Callable[[int], None], before: int, done: int) -> None:
@@ -275,7 +275,7 @@ def main(
 
 def _rebuild_until_done(
     opened: AwsEnvironment, channel: str, to_do: Plan, *, force: bool, ask: bool
-) -> Outcome:
+) -> ReplayOutcome:
     """Rebuild all hours, and those that failed again as long as the answer is yes."""
     machine = executions.machine_of(opened)
     parts = list(executions.ranges(to_do.start, to_do.end))
@@ -294,7 +294,7 @@ def _rebuild_until_done(
         for one in outcome.failed:
             cli.say(f"{cli.utc(one.hour)}: {one.error}")
         if not outcome.failed or not ask or not _again(len(outcome.failed)):
-            return Outcome(rebuilt, outcome.failed, outcome.not_tried)
+            return ReplayOutcome(rebuilt, outcome.failed, outcome.not_tried)
         parts = [(one.hour, one.hour + HOUR) for one in outcome.failed]
         total = len(parts)
 
@@ -307,7 +307,7 @@ def _again(failed: int) -> bool:
     return True
 
 
-def _tell(outcome: Outcome, before: dict[str, int], after: dict[str, int]) -> None:
+def _tell(outcome: ReplayOutcome, before: dict[str, int], after: dict[str, int]) -> None:
     cli.say(
         f"{cli.counted(outcome.rebuilt, 'hour')} rebuilt, {len(outcome.failed):,} failed, "
         f"{outcome.not_tried:,} not tried"

@@ -35,7 +35,7 @@ from ops import executions
 from ops.times import Moment
 from telemetry_rebuild import manifest as manifests
 from telemetry_rebuild.hours import Hour
-from telemetry_rebuild.manifest import Manifest, Output, RawObject
+from telemetry_rebuild.manifest import ListedObject, Manifest, Output
 from telemetry_rebuild.objects import HistoryObjects
 from telemetry_rebuild.rebuild import Rebuilder
 
@@ -45,7 +45,7 @@ _SEQUENCE = "sequence"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Mismatch:
     """What is wrong in an hour.
 
     Attributes:
@@ -91,7 +91,7 @@ class Verifier:
     contract: Contract
     daily_keys: frozenset[str]
 
-    def check(self, hour: Hour, folder: Path) -> Iterator[Finding]:
+    def check(self, hour: Hour, folder: Path) -> Iterator[Mismatch]:
         """Yield what is wrong; leave the daily objects of ``hour`` in ``folder``."""
         objects = _LocalOutputs(self.client, folder)
         channel = self.contract.channel
@@ -100,16 +100,16 @@ class Verifier:
         raw = {one for one in listed if one.key.endswith(".ndjson.gz")}
         if stored is None:
             if raw:
-                yield Finding(str(hour), "not rebuilt", f"{len(raw):,} raw objects, no manifest")
+                yield Mismatch(str(hour), "not rebuilt", f"{len(raw):,} raw objects, no manifest")
             return
         manifest = manifests.decode(stored)
         if not manifest.complete:
-            yield Finding(str(hour), "not rebuilt", "the last run did not come to its end")
+            yield Mismatch(str(hour), "not rebuilt", "the last run did not come to its end")
             return
         yield from self._raw(hour, manifest, raw)
         is_stray = re.compile(rf"/{hour}(-[0-9]+)?\.parquet$").search
         for key in sorted(filter(is_stray, self.daily_keys - manifest.output_keys)):
-            yield Finding(str(hour), "added", f"{key}: not in the manifest")
+            yield Mismatch(str(hour), "added", f"{key}: not in the manifest")
         retention_days = manifest.version.retention_days
         made = None
         if manifest.version == manifests.version_of(self.contract, retention_days):
@@ -126,23 +126,23 @@ class Verifier:
         for output in manifest.outputs:
             yield from self._daily(hour, output, folder / output.key)
 
-    def _raw(self, hour: Hour, manifest: Manifest, raw: set[RawObject]) -> Iterator[Finding]:
+    def _raw(self, hour: Hour, manifest: Manifest, raw: set[ListedObject]) -> Iterator[Mismatch]:
         before = {one.key: one.etag for one in manifest.raw_objects}
         now = {one.key: one.etag for one in raw}
         for key in sorted(before.keys() | now.keys()):
             if key not in now:
-                yield Finding(str(hour), "missing", f"{key}: gone since the rebuild")
+                yield Mismatch(str(hour), "missing", f"{key}: gone since the rebuild")
             elif key not in before:
-                yield Finding(str(hour), "added", f"{key}: not in the manifest; rebuild the hour")
+                yield Mismatch(str(hour), "added", f"{key}: not in the manifest; rebuild the hour")
             elif before[key] != now[key]:
-                yield Finding(str(hour), "altered", f"{key}: another content than at the rebuild")
+                yield Mismatch(str(hour), "altered", f"{key}: another content than at the rebuild")
 
-    def _daily(self, hour: Hour, output: Output, expected: Path) -> Iterator[Finding]:
+    def _daily(self, hour: Hour, output: Output, expected: Path) -> Iterator[Mismatch]:
         """Compare a daily object with the manifest, and its rows with those made here."""
         stored = expected.with_suffix(".stored")
         stored.parent.mkdir(parents=True, exist_ok=True)
         if output.key not in self.daily_keys:
-            yield Finding(str(hour), "missing", f"{output.key}: {output.rows:,} rows")
+            yield Mismatch(str(hour), "missing", f"{output.key}: {output.rows:,} rows")
             return
         with (
             HistoryObjects(self.client).open(self.parsed_bucket, output.key) as body,
@@ -153,26 +153,26 @@ class Verifier:
         with stored.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != output.sha256:
-            yield Finding(str(hour), "altered", f"{output.key}: not what the rebuild wrote")
+            yield Mismatch(str(hour), "altered", f"{output.key}: not what the rebuild wrote")
         if expected.exists() and stored.read_bytes() != expected.read_bytes():
             for kind, rows in _row_differences(expected, stored).items():
                 if rows:
-                    yield Finding(str(hour), kind, f"{output.key}: {cli.counted(rows, 'row')}")
+                    yield Mismatch(str(hour), kind, f"{output.key}: {cli.counted(rows, 'row')}")
         stored.unlink()
 
 
-def _counts(hour: Hour, manifest: Manifest, made: Manifest) -> Iterator[Finding]:
+def _counts(hour: Hour, manifest: Manifest, made: Manifest) -> Iterator[Mismatch]:
     """Compare what the manifest claims of each raw object with what is in it."""
     found = {one.key: one for one in made.inputs}
     for claimed in manifest.inputs:
         if claimed.key in found and claimed != found[claimed.key]:
-            yield Finding(
+            yield Mismatch(
                 str(hour), "altered", f"{claimed.key}: the manifest's counts are not those of raw"
             )
     for name in ("rows", "rejected", "repeated", "misdated"):
         claims, is_made = getattr(manifest, name), getattr(made, name)
         if claims != is_made and manifest.raw_objects == made.raw_objects:
-            yield Finding(
+            yield Mismatch(
                 str(hour), "altered", f"{name}: the manifest says {claims:,}, raw gives {is_made:,}"
             )
 
@@ -263,7 +263,7 @@ def main(
     opened = aws.session_for(environment)
     opened.check_stack()
     contract = contracts.load(channel)
-    findings: list[Finding] = []
+    findings: list[Mismatch] = []
     with (
         aws.explained(environment),
         tempfile.TemporaryDirectory() as temporary,

@@ -22,7 +22,7 @@ from device.readings import files, sources, times
 from device.readings.check import ReadingCheck, ReadingError, parse_json
 from device.readings.csv_rows import DELIMITERS, CsvOptions, CsvRows
 from device.readings.sources import Payload, Source, Unusable
-from ops.contract.inference import Cells, Sample, Unclear, propose
+from ops.contract.inference import Cells, FieldValues, Unclear, propose
 from ops.tables import printable
 
 _MOST_NOTES = 20
@@ -137,9 +137,9 @@ class _Notes:
             cli.say(f"and {cli.counted(self.count - _MOST_NOTES, 'more note')}")
 
 
-def _take_in(file: SampleFile, cells: Cells, notes: _Notes) -> Sample:
+def _take_in(file: SampleFile, cells: Cells, notes: _Notes) -> FieldValues:
     """Read the sample."""
-    sample = Sample()
+    sample = FieldValues()
     contract = _of_texts(file.header()[1] if file.is_csv else [])
     with cli.Progress(None) as progress:
         for item in file.payloads(contract):

@@ -65,7 +65,7 @@ class Cells:
 
 
 @dataclass
-class Sample:
+class FieldValues:
     """What is known of the values of one field.
 
     Attributes:
@@ -88,8 +88,8 @@ class Sample:
     longest: int = 0
     date_times: int = 0
     are_cells: bool = False
-    fields: dict[str, "Sample"] = field(default_factory=dict)
-    items: "Sample | None" = None
+    fields: dict[str, "FieldValues"] = field(default_factory=dict)
+    items: "FieldValues | None" = None
 
     def add(self, value: Any, cells: Cells | None = None, depth: int = 0) -> None:
         """Take in a value, as ``json.loads`` makes it.
@@ -114,9 +114,9 @@ class Sample:
         elif kind == "object":
             for name, inner in value.items():
                 if name in self.fields or len(self.fields) < _MOST_FIELDS:
-                    self.fields.setdefault(name, Sample()).add(inner, cells, depth + 1)
+                    self.fields.setdefault(name, FieldValues()).add(inner, cells, depth + 1)
         elif kind == "array":
-            self.items = self.items or Sample()
+            self.items = self.items or FieldValues()
             for item in value:
                 self.items.add(item, cells, depth + 1)
 
@@ -154,7 +154,7 @@ def _kind(value: Any) -> str:
             return "object"
 
 
-def propose(sample: Sample, note: Callable[[str], None]) -> dict[str, Any]:
+def propose(sample: FieldValues, note: Callable[[str], None]) -> dict[str, Any]:
     """Return the JSON Schema document of a contract.
 
     Args:
@@ -167,7 +167,7 @@ def propose(sample: Sample, note: Callable[[str], None]) -> dict[str, Any]:
     return {"$schema": DIALECT, **_object("$", sample, note)}
 
 
-def _object(path: str, sample: Sample, note: Callable[[str], None]) -> dict[str, Any]:
+def _object(path: str, sample: FieldValues, note: Callable[[str], None]) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     columns: set[str] = set()
     for name, inner in sample.fields.items():
@@ -198,7 +198,9 @@ def _check_name(name: str, columns: set[str], *, is_column: bool) -> None:
         raise Unclear("the pipeline or SQL reserves its name")
 
 
-def _schema(path: str, name: str, sample: Sample, note: Callable[[str], None]) -> dict[str, Any]:
+def _schema(
+    path: str, name: str, sample: FieldValues, note: Callable[[str], None]
+) -> dict[str, Any]:
     kinds = set(sample.kinds) - {"null"}
     if kinds == {"integer", "number"}:
         kinds = {"number"}
@@ -224,13 +226,15 @@ def _schema(path: str, name: str, sample: Sample, note: Callable[[str], None]) -
     return schema
 
 
-def _array(path: str, name: str, sample: Sample, note: Callable[[str], None]) -> dict[str, Any]:
+def _array(
+    path: str, name: str, sample: FieldValues, note: Callable[[str], None]
+) -> dict[str, Any]:
     if sample.items is None or not sample.items.kinds:
         raise Unclear("every array is empty, or nested too deeply")
     return {"type": "array", "items": _schema(f"{path}[]", name, sample.items, note)}
 
 
-def _string(sample: Sample) -> dict[str, Any]:
+def _string(sample: FieldValues) -> dict[str, Any]:
     if sample.date_times == sample.values:
         return {"type": "string", "format": "date-time"}
     texts = sample.texts
@@ -246,7 +250,7 @@ def _string(sample: Sample) -> dict[str, Any]:
     return {**schema, "examples": examples} if examples else schema
 
 
-def _integer(name: str, sample: Sample) -> dict[str, Any]:
+def _integer(name: str, sample: FieldValues) -> dict[str, Any]:
     if _TIME_NAME.search(name):
         for unit, (first, last) in _TIMES.items():
             if first <= sample.lowest and sample.highest <= last:
@@ -259,7 +263,7 @@ def _integer(name: str, sample: Sample) -> dict[str, Any]:
     return {"type": "integer", **within}
 
 
-def _range(sample: Sample) -> dict[str, Any]:
+def _range(sample: FieldValues) -> dict[str, Any]:
     """Bounds that leave room: twice as much as the sample has, rounded outwards; 0 stays 0."""
     low = 0 if sample.lowest >= 0 else -_rounded_up(-2 * sample.lowest)
     high = 0 if sample.highest <= 0 else _rounded_up(2 * sample.highest)

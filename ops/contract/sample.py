@@ -17,7 +17,7 @@ from telemetry_parser.raw import ObjectError
 
 
 @dataclass
-class Outcome:
+class SampleOutcome:
     """What one contract makes of the sample.
 
     Attributes:
@@ -42,8 +42,8 @@ class Sample:
 
     objects: int = 0
     damaged: list[str] = field(default_factory=list)
-    old: Outcome = field(default_factory=Outcome)
-    new: Outcome = field(default_factory=Outcome)
+    old: SampleOutcome = field(default_factory=SampleOutcome)
+    new: SampleOutcome = field(default_factory=SampleOutcome)
 
     def differences(self) -> list[tuple[Reason, int, int]]:
         """Reasons whose count differs, with the old and the new count; the largest first."""
@@ -122,9 +122,9 @@ def take(environment: str, old: Contract, new: Contract, start: datetime, end: d
     return sample
 
 
-def _parse(parser: Parser, raw: Path, key: str) -> Outcome:
+def _parse(parser: Parser, raw: Path, key: str) -> SampleOutcome:
     parquet, rejected = raw.with_name("parquet"), raw.with_name("rejected")
-    outcome = Outcome()
+    outcome = SampleOutcome()
     with raw.open("rb") as file:
         result = parser.parse(file, raw_key=key, parquet_path=parquet, rejected_path=rejected)
     outcome.accepted, outcome.rejected = result.readings_parsed, result.readings_rejected

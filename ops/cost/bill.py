@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from device.delivery import prices
-from ops.cost.deployment import Deployment, Function
+from ops.cost.deployment import Deployment, FunctionSettings
 from ops.cost.traffic import MONTH_DAYS, MONTH_SECONDS, Traffic
 
 # One core's readings per second, as ``make bench`` measured them in November 2026; the first for
@@ -185,11 +185,13 @@ def _sampled(requests: float) -> float:
     return first + 0.05 * (requests - first)
 
 
-def _speed(speeds: tuple[int, int], function: Function, traffic: Traffic) -> float:
+def _speed(speeds: tuple[int, int], function: FunctionSettings, traffic: Traffic) -> float:
     return speeds[traffic.is_packed] * min(1.0, function.memory_gb / _GB_PER_CORE)
 
 
-def _lambda(hop: str, function: Function, requests: float, seconds: float) -> Iterator[Item]:
+def _lambda(
+    hop: str, function: FunctionSettings, requests: float, seconds: float
+) -> Iterator[Item]:
     yield Item(hop, "invocations", requests, requests * prices.LAMBDA_REQUEST_USD)
     gb_seconds = seconds * function.memory_gb
     storage_gb_seconds = seconds * function.extra_storage_gb

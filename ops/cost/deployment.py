@@ -24,7 +24,7 @@ class TemplateError(DeviceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class FunctionSettings:
     """A Lambda function: its memory, and its ``/tmp`` above the 512 MB that cost nothing."""
 
     memory_gb: float
@@ -59,9 +59,9 @@ class Deployment:
     buffering_bytes: int
     rules: int
     actions: int
-    parser: Function
-    rebuild: Function
-    silence: Function | None
+    parser: FunctionSettings
+    rebuild: FunctionSettings
+    silence: FunctionSettings | None
     pollers: int
     channels: int
     raw_days: int
@@ -215,9 +215,9 @@ def _only(found: Iterator[dict[str, Any]], what: str) -> dict[str, Any]:
     return first
 
 
-def _function(properties: Mapping[str, Any]) -> Function:
+def _function(properties: Mapping[str, Any]) -> FunctionSettings:
     storage = int(properties.get("EphemeralStorage", {}).get("Size", 512))
-    return Function(int(properties["MemorySize"]) / 1024, (storage - 512) / 1024)
+    return FunctionSettings(int(properties["MemorySize"]) / 1024, (storage - 512) / 1024)
 
 
 def _stored_days(bucket: Mapping[str, Any], prefix: str) -> int:

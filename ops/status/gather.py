@@ -23,7 +23,16 @@ from ops.parser_log import Parsed
 from ops.raw_objects import DamagedObject, RawObject
 from ops.status import buckets
 from ops.status.buckets import Found, Listing
-from ops.status.model import Alarm, Channel, Count, Objects, Queue, Readings, Reason, Snapshot
+from ops.status.model import (
+    Alarm,
+    Channel,
+    Count,
+    HopObjects,
+    Queue,
+    ReadingCounts,
+    Snapshot,
+    TopReason,
+)
 from ops.status.rebuilds import last_rebuild
 
 _T = TypeVar("_T")
@@ -172,19 +181,19 @@ class _Channel:
         age = self._metric("AWS/SQS", "ApproximateAgeOfOldestMessage", dimensions, "Maximum")
         return Queue(events, age if events else None)
 
-    def _objects(self, listing: Listing) -> Objects:
+    def _objects(self, listing: Listing) -> HopObjects:
         newest = max((found.written_at for found in listing.objects), default=None)
         since = self._now - _HOUR
         value = sum(found.written_at >= since for found in listing.objects)
-        return Objects(Count(value, listing.capped), newest)
+        return HopObjects(Count(value, listing.capped), newest)
 
-    def _pending(self, prefixes: Iterator[str] | list[str]) -> Objects:
+    def _pending(self, prefixes: Iterator[str] | list[str]) -> HopObjects:
         found, capped = [], False
         for prefix in prefixes:
             listing = buckets.first(self.client("s3"), self._deployed.raw_bucket, prefix)
             found += [each.written_at for each in listing.objects]
             capped |= listing.capped
-        return Objects(Count(len(found), capped), max(found, default=None))
+        return HopObjects(Count(len(found), capped), max(found, default=None))
 
     def _log(self) -> Parsed:
         """What the log of the last hour says about parsed objects."""
@@ -224,7 +233,7 @@ class _Channel:
         ]
         return Count(len(late))
 
-    def _readings(self, log: Parsed) -> Readings | None:
+    def _readings(self, log: Parsed) -> ReadingCounts | None:
         unknown = {str(name) for line in log.lines for name in line.get("unknown_fields") or ()}
         fields = tuple(sorted(unknown))
         counts = [
@@ -233,16 +242,16 @@ class _Channel:
         ]
         if counts[0] is not None:
             parsed, rejected = (Count(round(value or 0)) for value in counts)
-            return Readings(parsed, rejected, "metrics", fields)
+            return ReadingCounts(parsed, rejected, "metrics", fields)
         if not log.lines:
             return None
         parsed, rejected = (
             Count(sum(_number(line.get(name)) for line in log.lines), log.capped)
             for name in ("readings_parsed", "readings_rejected")
         )
-        return Readings(parsed, rejected, "log", fields)
+        return ReadingCounts(parsed, rejected, "log", fields)
 
-    def _reasons(self, rejected: Listing) -> tuple[tuple[Reason, ...], bool]:
+    def _reasons(self, rejected: Listing) -> tuple[tuple[TopReason, ...], bool]:
         since = self._now - _HOUR
         found = sorted(
             (each for each in rejected.objects if each.written_at >= since),
@@ -253,7 +262,7 @@ class _Channel:
         for each in found[-_MOST_REJECTED_OBJECTS:]:
             sampled |= self._count_reasons(each, counts)
         reasons = (
-            Reason(count, reason, path)
+            TopReason(count, reason, path)
             for (reason, path), count in counts.most_common(_MOST_REASONS)
         )
         return tuple(reasons), sampled

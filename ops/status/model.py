@@ -17,7 +17,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Objects:
+class HopObjects:
     """What is under a prefix of a bucket.
 
     Attributes:
@@ -43,7 +43,7 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
+class ReadingCounts:
     """What the parser made of the last hour's objects.
 
     Attributes:
@@ -66,7 +66,7 @@ class Readings:
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class TopReason:
     """Why readings were rejected, and how many."""
 
     count: int
@@ -104,20 +104,20 @@ class Channel:
     missing: str | None = None
     handed_on: Count | None = None
     delivery_late_seconds: float | None = None
-    raw: Objects = Objects(Count(0))
+    raw: HopObjects = HopObjects(Count(0))
     queue: Queue = Queue(0)
     trigger: str | None = None
     trigger_state: str | None = None
     late: Count | None = None
     newest_error: str | None = None
     dead_letters: Queue = Queue(0)
-    parsed: Objects = Objects(Count(0))
-    readings: Readings | None = None
-    rejected: Objects = Objects(Count(0))
-    reasons: tuple[Reason, ...] = ()
+    parsed: HopObjects = HopObjects(Count(0))
+    readings: ReadingCounts | None = None
+    rejected: HopObjects = HopObjects(Count(0))
+    reasons: tuple[TopReason, ...] = ()
     reasons_sampled: bool = False
-    undelivered: Objects = Objects(Count(0))
-    failed: Objects = Objects(Count(0))
+    undelivered: HopObjects = HopObjects(Count(0))
+    failed: HopObjects = HopObjects(Count(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

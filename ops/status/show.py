@@ -7,7 +7,7 @@ from typing import Any
 
 from device import cli
 from ops import times
-from ops.status.model import Channel, Count, Objects, Queue, Rebuild, Snapshot
+from ops.status.model import Channel, Count, HopObjects, Queue, Rebuild, Snapshot
 from ops.status.verdict import Problem, counted, duration
 from ops.tables import printable
 
@@ -67,7 +67,7 @@ def _hops(channel: Channel, now: datetime) -> Iterator[str]:
     yield f"  unknown fields: {fields or 'none'}"
 
 
-def _objects(objects: Objects, now: datetime) -> tuple[str, str]:
+def _objects(objects: HopObjects, now: datetime) -> tuple[str, str]:
     newest = objects.newest
     age = "" if newest is None else f"newest {duration((now - newest).total_seconds())} ago"
     return counted(objects.count, "object"), age

@@ -43,7 +43,7 @@ _RAW_KEY = re.compile(r"raw/([a-z][a-z0-9_]*)/dt=\d{4}-\d\d-\d\d/hour=\d\d/[^/]+
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedMessage:
     """The message to follow: a place, a trace id, or a thing and a time.
 
     Attributes:
@@ -170,7 +170,7 @@ def main(
     output_format: str,
 ) -> None:
     """Find one message and print its hops."""
-    wanted = Wanted(raw_key, raw_line, trace_id, thing, at, start, end, most)
+    wanted = WantedMessage(raw_key, raw_line, trace_id, thing, at, start, end, most)
     wanted.check()
     if raw_key is not None:
         channel = raw_key.split("/")[1]
@@ -191,7 +191,7 @@ def _find(
     opened: AwsEnvironment,
     bucket: str,
     channel: str,
-    wanted: Wanted,
+    wanted: WantedMessage,
 ) -> Place:
     """Find the message.
 

@@ -30,7 +30,7 @@ from rich.table import Table
 import contracts
 from telemetry_parser.parser import Parser
 from telemetry_rebuild.hours import DAY_MS, Hour
-from telemetry_rebuild.manifest import RawObject
+from telemetry_rebuild.manifest import ListedObject
 from telemetry_rebuild.rebuild import Rebuilder
 from tests.bench import raw_objects
 from tests.bench.parser import ROOT, peak_mib
@@ -62,9 +62,9 @@ QUERIES = {
 class FolderObjects:
     """A bucket is a folder."""
 
-    def list(self, bucket: str, prefix: str) -> list[RawObject]:
+    def list(self, bucket: str, prefix: str) -> list[ListedObject]:
         return [
-            RawObject(path.relative_to(bucket).as_posix(), str(path.stat().st_size))
+            ListedObject(path.relative_to(bucket).as_posix(), str(path.stat().st_size))
             for path in sorted(Path(bucket, prefix).glob("*"))
         ]
 

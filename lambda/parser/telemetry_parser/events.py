@@ -22,7 +22,7 @@ class EventError(ValueError):
     """A notification is not about a raw object of this channel; the message says why."""
 
 
-class RawObject(NamedTuple):
+class NotifiedObject(NamedTuple):
     """One raw object.
 
     Attributes:
@@ -126,7 +126,7 @@ class EventProcessor:
                 failures.append({"itemIdentifier": message_id})
         return {"batchItemFailures": failures}
 
-    def _raw_objects(self, message_id: str, body: str) -> list[RawObject]:
+    def _raw_objects(self, message_id: str, body: str) -> list[NotifiedObject]:
         """Return each object of one S3 notification.
 
         Raises:
@@ -151,7 +151,7 @@ class EventProcessor:
             raise EventError("expected an S3 event notification with a record, got none")
         return [self._raw_object(*record) for record in found]
 
-    def _raw_object(self, event_name: str, bucket: str, key: str) -> RawObject:
+    def _raw_object(self, event_name: str, bucket: str, key: str) -> NotifiedObject:
         if not event_name.startswith("ObjectCreated:"):
             raise EventError(f"expected an ObjectCreated event, got {event_name!r}")
         match = self._raw_key.fullmatch(key)
@@ -160,9 +160,9 @@ class EventProcessor:
                 f"expected a key of the form raw/{self._parser.contract.channel}/"
                 f"dt=yyyy-MM-dd/hour=HH/NAME.ndjson.gz, got {key!r}"
             )
-        return RawObject(bucket, key, match[1])
+        return NotifiedObject(bucket, key, match[1])
 
-    def _parse(self, raw_object: RawObject) -> ParsedObject:
+    def _parse(self, raw_object: NotifiedObject) -> ParsedObject:
         started = self._clock()
         bucket, key, stem = raw_object
         parquet_key = f"parsed/{stem}.parquet"

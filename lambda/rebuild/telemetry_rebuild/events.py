@@ -16,7 +16,7 @@ class NotRebuiltError(RuntimeError):
     """An hour was not rebuilt; the message says no more than is safe to log."""
 
 
-class Report(Protocol):
+class HistoryReport(Protocol):
     """Receives reports of what happened; see ``report.PowertoolsReport``."""
 
     def rebuilt(self, rebuilt: Rebuilt) -> None:
@@ -26,7 +26,7 @@ class Report(Protocol):
         """An hour was not rebuilt."""
 
 
-def run(event: Mapping[str, Any], rebuilder: Rebuilder, report: Report) -> dict[str, Any]:
+def run(event: Mapping[str, Any], rebuilder: Rebuilder, report: HistoryReport) -> dict[str, Any]:
     """Rebuild the hour that ``event`` names, and return its counts.
 
     Args:

@@ -14,12 +14,12 @@ from aws_lambda_powertools.metrics import Metrics
 from telemetry_rebuild.events import run
 from telemetry_rebuild.objects import HistoryObjects
 from telemetry_rebuild.rebuild import Rebuilder
-from telemetry_rebuild.report import PowertoolsReport
-from telemetry_rebuild.settings import Settings
+from telemetry_rebuild.report import PowertoolsHistoryReport
+from telemetry_rebuild.settings import RebuildSettings
 
-_settings = Settings.from_environment(os.environ)
+_settings = RebuildSettings.from_environment(os.environ)
 _logger = Logger()
-_report = PowertoolsReport(_logger, Metrics())
+_report = PowertoolsHistoryReport(_logger, Metrics())
 _rebuilder = Rebuilder(
     objects=HistoryObjects(boto3.client("s3")),
     raw_bucket=_settings.raw_bucket,

@@ -19,7 +19,7 @@ from contracts import Contract
 _PACKAGES = ("arro3-core", "arro3-io", "duckdb", "isal", "msgspec")
 
 
-class RawObject(msgspec.Struct, frozen=True):
+class ListedObject(msgspec.Struct, frozen=True):
     """An object in the raw bucket, as a listing names it."""
 
     key: str
@@ -42,7 +42,7 @@ class Input(msgspec.Struct, frozen=True):
     rejected: int
 
 
-class Skipped(msgspec.Struct, frozen=True):
+class SkippedObject(msgspec.Struct, frozen=True):
     """A raw object that cannot be read, and why."""
 
     key: str
@@ -92,22 +92,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
     version: Version
     inputs: tuple[Input, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedObject, ...] = ()
     rows: int = 0
     rejected: int = 0
     repeated: int = 0
     misdated: int = 0
     outputs: tuple[Output, ...] = ()
 
-    def is_of(self, raw_objects: tuple[RawObject, ...], version: Version) -> bool:
+    def is_of(self, raw_objects: tuple[ListedObject, ...], version: Version) -> bool:
         """Whether a run over ``raw_objects`` would give the same outputs."""
         return self.complete and self.version == version and self.raw_objects == set(raw_objects)
 
     @property
-    def raw_objects(self) -> set[RawObject]:
+    def raw_objects(self) -> set[ListedObject]:
         """All that was there, unreadable ones included."""
-        parsed = {RawObject(one.key, one.etag) for one in self.inputs}
-        return parsed | {RawObject(one.key, one.etag) for one in self.skipped}
+        parsed = {ListedObject(one.key, one.etag) for one in self.inputs}
+        return parsed | {ListedObject(one.key, one.etag) for one in self.skipped}
 
     @property
     def output_keys(self) -> set[str]:

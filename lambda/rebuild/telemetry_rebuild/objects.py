@@ -1,7 +1,7 @@
 """The objects that the function lists, reads and writes; the only module that uses boto3."""
 
 from telemetry_parser.objects import S3Objects
-from telemetry_rebuild.manifest import RawObject
+from telemetry_rebuild.manifest import ListedObject
 
 
 class HistoryObjects(S3Objects):
@@ -11,7 +11,7 @@ class HistoryObjects(S3Objects):
     them, ``s3:PutObject`` on daily objects and manifests, and ``s3:DeleteObject`` on daily objects.
     """
 
-    def list(self, bucket: str, prefix: str) -> list[RawObject]:
+    def list(self, bucket: str, prefix: str) -> list[ListedObject]:
         """Every object under ``prefix``.
 
         Raises:
@@ -19,7 +19,7 @@ class HistoryObjects(S3Objects):
         """
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return [
-            RawObject(entry["Key"], entry["ETag"].strip('"'))
+            ListedObject(entry["Key"], entry["ETag"].strip('"'))
             for page in pages
             for entry in page.get("Contents", [])
         ]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from telemetry_parser.parser import Parser
 from telemetry_parser.raw import ObjectError, Readable
-from telemetry_rebuild.manifest import Input, RawObject, Skipped
+from telemetry_rebuild.manifest import Input, ListedObject, SkippedObject
 
 # Streams the content of a raw object.
-Open = Callable[[RawObject], AbstractContextManager[Readable]]
+Open = Callable[[ListedObject], AbstractContextManager[Readable]]
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class ParsedHour:
     """
 
     inputs: list[Input] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedObject] = field(default_factory=list)
     files: list[tuple[str, Path]] = field(default_factory=list)
     payload_bytes: int = 0
 
@@ -42,7 +42,7 @@ class ParsedHour:
 
 
 def parse_hour(
-    parser: Parser, raw_objects: Iterable[RawObject], open_raw: Open, folder: Path
+    parser: Parser, raw_objects: Iterable[ListedObject], open_raw: Open, folder: Path
 ) -> ParsedHour:
     """Parse ``raw_objects`` in the order of their keys; write the files to ``folder``.
 
@@ -59,7 +59,7 @@ def parse_hour(
                 )
         except ObjectError as error:
             path.unlink(missing_ok=True)
-            hour.skipped.append(Skipped(raw_object.key, raw_object.etag, str(error)))
+            hour.skipped.append(SkippedObject(raw_object.key, raw_object.etag, str(error)))
             continue
         finally:
             rejected.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ _MOST_PAYLOAD_BYTES = 4 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SortGroup:
     """The readings of one thing on one day, or those of some of its time.
 
     Attributes:
@@ -32,7 +32,7 @@ class Group:
 
 
 # Groups that are sorted together, in the order of day, thing and time.
-Part = tuple[Group, ...]
+Part = tuple[SortGroup, ...]
 
 
 def most_rows(rows: int, payload_bytes: int) -> int:
@@ -41,12 +41,12 @@ def most_rows(rows: int, payload_bytes: int) -> int:
     return max(1, min(_MOST_ROWS, share))
 
 
-def parts(groups: Iterable[Group], limit: int) -> Iterator[Part]:
+def parts(groups: Iterable[SortGroup], limit: int) -> Iterator[Part]:
     """Put neighbouring groups together, as long as they have at most ``limit`` rows.
 
     A larger group is a part of its own.
     """
-    taken: list[Group] = []
+    taken: list[SortGroup] = []
     rows = 0
     for group in groups:
         if taken and rows + group.rows > limit:
@@ -58,7 +58,7 @@ def parts(groups: Iterable[Group], limit: int) -> Iterator[Part]:
         yield tuple(taken)
 
 
-def divided(group: Group, counts: Iterable[tuple[int, int]], limit: int) -> Iterator[Group]:
+def divided(group: SortGroup, counts: Iterable[tuple[int, int]], limit: int) -> Iterator[SortGroup]:
     """Divide a group by time into groups of at most ``limit`` rows where that is possible.
 
     Readings of the same time stay together, as they may be repetitions.

@@ -20,7 +20,7 @@ from telemetry_parser.settings import Limits
 from telemetry_rebuild import manifest as manifests
 from telemetry_rebuild.files import DailyFiles, rows_per_group
 from telemetry_rebuild.hours import Hour
-from telemetry_rebuild.manifest import Manifest, Output, RawObject
+from telemetry_rebuild.manifest import ListedObject, Manifest, Output
 from telemetry_rebuild.parsing import parse_hour
 from telemetry_rebuild.sorting import Resources, Sorter
 
@@ -29,10 +29,10 @@ class RebuildError(ValueError):
     """The hour cannot be rebuilt; its daily objects stay as they are. The message says why."""
 
 
-class Objects(Protocol):
+class HistoryStore(Protocol):
     """Where objects are listed, read and written; see ``objects.HistoryObjects``."""
 
-    def list(self, bucket: str, prefix: str) -> list[RawObject]:
+    def list(self, bucket: str, prefix: str) -> list[ListedObject]:
         """Every object under a prefix."""
 
     def open(self, bucket: str, key: str) -> AbstractContextManager[Readable]:
@@ -76,7 +76,7 @@ class Rebuilder:
         clock: Seconds; only differences are used.
     """
 
-    objects: Objects
+    objects: HistoryStore
     raw_bucket: str
     parsed_bucket: str
     retention_days: int
@@ -132,7 +132,7 @@ class Rebuilder:
         self,
         contract: Contract,
         hour: Hour,
-        raw_objects: tuple[RawObject, ...],
+        raw_objects: tuple[ListedObject, ...],
         begun: Manifest,
         folder: Path,
     ) -> Manifest:
@@ -187,7 +187,7 @@ class Rebuilder:
         self.objects.put(self.parsed_bucket, hour.manifest_key(manifest.channel), path)
 
 
-def _check_nothing_is_gone(earlier: Manifest, raw_objects: tuple[RawObject, ...]) -> None:
+def _check_nothing_is_gone(earlier: Manifest, raw_objects: tuple[ListedObject, ...]) -> None:
     """Raw objects expire before daily ones do: a replay of old hours must not delete history."""
     gone = {one.key for one in earlier.raw_objects} - {one.key for one in raw_objects}
     if gone:

@@ -12,7 +12,7 @@ from telemetry_rebuild.events import reason_of
 from telemetry_rebuild.rebuild import Rebuilt
 
 
-class PowertoolsReport:
+class PowertoolsHistoryReport:
     """Logs as JSON, and metrics in CloudWatch's embedded metric format.
 
     Metrics: ``ObjectsSkipped``, ``RowsWritten``, ``ReadingsRepeated``, ``ReadingsMisdated`` and

@@ -18,7 +18,7 @@ from telemetry_parser.settings import Limits, positive, required
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class RebuildSettings:
     """The settings that the stack gives the function; see the table above."""
 
     raw_bucket: str

@@ -64,7 +64,7 @@ class Thing:
         return replace(self, newest=arrivals.newest, gap=gap, earlier_gap=self.gap)
 
 
-class State(msgspec.Struct, frozen=True):
+class WatchState(msgspec.Struct, frozen=True):
     """What one run leaves for the next, as JSON.
 
     Attributes:
@@ -77,7 +77,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SilenceChange:
     """What a run found.
 
     Attributes:
@@ -86,14 +86,14 @@ class Change:
         back: Things that were silent and report again, likewise.
     """
 
-    state: State
+    state: WatchState
     silent: Mapping[str, int]
     back: Mapping[str, int]
 
 
 def judge(
-    state: State | None, arrivals: Iterable[tuple[str, Arrivals]], *, now: int, expected: int
-) -> Change:
+    state: WatchState | None, arrivals: Iterable[tuple[str, Arrivals]], *, now: int, expected: int
+) -> SilenceChange:
     """Say who fell silent since ``state``, and who is back.
 
     A thing is silent if its newest message is older than twice the expected interval, or twice
@@ -119,4 +119,4 @@ def judge(
         if is_silent != thing.silent:
             (silent if is_silent else back)[name] = thing.newest
             things[name] = replace(thing, silent=is_silent)
-    return Change(State(now, things), silent, back)
+    return SilenceChange(WatchState(now, things), silent, back)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from telemetry_rebuild.objects import HistoryObjects
-from telemetry_rebuild.silence import Arrivals, State
+from telemetry_rebuild.silence import Arrivals, WatchState
 from telemetry_rebuild.sorting import Resources, connect
 
 _HOUR_MS = 3_600_000
@@ -35,12 +35,12 @@ class SilenceLake:
         self._objects = objects
         self._bucket = bucket
 
-    def state(self, channel: str) -> State | None:
+    def state(self, channel: str) -> WatchState | None:
         """What the last run left; None on the first run."""
         content = self._objects.get(self._bucket, _state_key(channel))
-        return None if content is None else msgspec.json.decode(content, type=State)
+        return None if content is None else msgspec.json.decode(content, type=WatchState)
 
-    def keep(self, channel: str, state: State) -> None:
+    def keep(self, channel: str, state: WatchState) -> None:
         """Leave ``state`` for the next run."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "state.json")

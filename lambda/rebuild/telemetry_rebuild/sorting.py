@@ -19,7 +19,7 @@ from contracts import Contract, time_field
 from telemetry_parser.parquet import arrow_schema
 from telemetry_rebuild.hours import DAY_MS, Hour
 from telemetry_rebuild.parsing import ParsedHour
-from telemetry_rebuild.plan import Group, Part, divided, most_rows, parts
+from telemetry_rebuild.plan import Part, SortGroup, divided, most_rows, parts
 from telemetry_rebuild.repetitions import Repetitions
 
 # Whole days before 1970 that keep the dividend positive, as DuckDB's // rounds towards zero.
@@ -125,7 +125,7 @@ class Sorter:
             f"FROM read_parquet([{listed}]) AS file({', '.join(self._sql.values())}))))"
         )
 
-    def _groups(self) -> Iterator[Group]:
+    def _groups(self) -> Iterator[SortGroup]:
         thing = self._sql["thing_name"]
         found = self._connection.execute(
             f"SELECT day, {thing}, count(*), count(*) FILTER (NOT plausible) "
@@ -133,7 +133,7 @@ class Sorter:
         ).fetchall()
         for day, thing_name, rows, misdated in found:
             self.misdated += misdated
-            group = Group(day, thing_name, rows)
+            group = SortGroup(day, thing_name, rows)
             if rows <= self._limit:
                 yield group
                 continue

@@ -14,7 +14,7 @@ import contracts
 from contracts import Contract
 from telemetry_rebuild import manifest as manifests
 from telemetry_rebuild.hours import Hour
-from telemetry_rebuild.manifest import Manifest, RawObject
+from telemetry_rebuild.manifest import ListedObject, Manifest
 from telemetry_rebuild.rebuild import Rebuilder, Rebuilt
 from tests.unit.parser.examples import ARRIVAL_MS, GOOD, TELEMETRY, line
 from tests.unit.parser.fakes import FakeObjects
@@ -28,10 +28,10 @@ DAY_MS = 86_400_000
 class FakeHistory(FakeObjects):
     """Buckets in memory that can be listed."""
 
-    def list(self, bucket: str, prefix: str) -> list[RawObject]:
+    def list(self, bucket: str, prefix: str) -> list[ListedObject]:
         self._called("list", bucket, prefix)
         return [
-            RawObject(key, str(hash(content)))
+            ListedObject(key, str(hash(content)))
             for (owner, key), content in sorted(self.content.items())
             if owner == bucket and key.startswith(prefix)
         ]

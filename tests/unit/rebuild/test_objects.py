@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
-from telemetry_rebuild.manifest import RawObject
+from telemetry_rebuild.manifest import ListedObject
 from telemetry_rebuild.objects import HistoryObjects
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def test_every_page_of_a_listing_is_read(stub: Stubber) -> None:
         {"IsTruncated": False, "Contents": [{"Key": "p/2", "ETag": '"b"'}]},
         {"Bucket": "b", "Prefix": "p/", "ContinuationToken": "more"},
     )
-    assert objects(stub).list("b", "p/") == [RawObject("p/1", "a"), RawObject("p/2", "b")]
+    assert objects(stub).list("b", "p/") == [ListedObject("p/1", "a"), ListedObject("p/2", "b")]
 
 
 def test_an_empty_prefix_lists_nothing(stub: Stubber) -> None:

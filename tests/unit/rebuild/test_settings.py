@@ -3,13 +3,13 @@
 import pytest
 
 from telemetry_parser.settings import SettingsError
-from telemetry_rebuild.settings import Settings
+from telemetry_rebuild.settings import RebuildSettings
 
 REQUIRED = {"RAW_BUCKET": "raw", "PARSED_BUCKET": "parsed", "DAILY_RETENTION_DAYS": "1095"}
 
 
 def test_three_variables_are_enough() -> None:
-    settings = Settings.from_environment(REQUIRED)
+    settings = RebuildSettings.from_environment(REQUIRED)
     assert (settings.raw_bucket, settings.parsed_bucket) == ("raw", "parsed")
     assert settings.daily_retention_days == 1095
     assert (settings.sort_memory_mebibytes, settings.sort_threads) == (512, 1)
@@ -17,7 +17,7 @@ def test_three_variables_are_enough() -> None:
 
 def test_limits_and_resources_are_variables() -> None:
     more = {"MAX_LINE_BYTES": "7", "SORT_MEMORY_MEBIBYTES": "256", "SORT_THREADS": "2"}
-    settings = Settings.from_environment(REQUIRED | more)
+    settings = RebuildSettings.from_environment(REQUIRED | more)
     assert settings.limits.max_line_bytes == 7
     assert (settings.sort_memory_mebibytes, settings.sort_threads) == (256, 2)
 
@@ -37,4 +37,4 @@ def test_a_wrong_variable_is_named_with_what_is_allowed(
     change: dict[str, str], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
-        Settings.from_environment(REQUIRED | change)
+        RebuildSettings.from_environment(REQUIRED | change)

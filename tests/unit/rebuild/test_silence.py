@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from telemetry_rebuild.silence import Arrivals, Change, State, judge
+from telemetry_rebuild.silence import Arrivals, SilenceChange, WatchState, judge
 from telemetry_rebuild.silence_lake import SilenceLake
 from tests.unit.rebuild.hours import FakeHistory
 
@@ -15,7 +15,7 @@ NOW = 1_795_000_000_000 // HOUR * HOUR
 EXPECTED = 10 * MINUTE
 
 
-def run(state: State | None, now: int, **newest: int) -> Change:
+def run(state: WatchState | None, now: int, **newest: int) -> SilenceChange:
     """One run, in which each thing named had one message."""
     arrivals = [(name, Arrivals(time, time, 1)) for name, time in newest.items()]
     return judge(state, arrivals, now=now, expected=EXPECTED)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from telemetry_rebuild.silence import Arrivals, State, Thing
+from telemetry_rebuild.silence import Arrivals, Thing, WatchState
 
 NOW_MS = 1_795_600_800_000
 NOW = "2026-11-25T10:00:00Z"
@@ -25,17 +25,17 @@ class Told(list[dict[str, str]]):
 
 
 class Lake:
-    def __init__(self, state: State | None, arrivals: dict[str, Arrivals]) -> None:
+    def __init__(self, state: WatchState | None, arrivals: dict[str, Arrivals]) -> None:
         self.kept = state
         self._arrivals = arrivals
 
-    def state(self, _: str) -> State | None:
+    def state(self, _: str) -> WatchState | None:
         return self.kept
 
     def arrivals(self, _: str, **__: Any) -> list[tuple[str, Arrivals]]:
         return list(self._arrivals.items())
 
-    def keep(self, _: str, state: State) -> None:
+    def keep(self, _: str, state: WatchState) -> None:
         self.kept = state
 
 
@@ -55,7 +55,7 @@ def function(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def run(function: ModuleType, things: dict[str, Thing], **arrivals: Arrivals) -> tuple[Told, Lake]:
-    told, lake = Told(), Lake(State(NOW_MS - HOUR, things), arrivals)
+    told, lake = Told(), Lake(WatchState(NOW_MS - HOUR, things), arrivals)
     function._sns, function._lake = told, lake  # type: ignore[attr-defined]  # what a module has
     function.handler({"time": NOW}, CONTEXT)
     return told, lake
@@ -103,7 +103,7 @@ def test_a_message_that_could_not_be_published_is_published_by_the_next_run(
     def refuse(**_: str) -> None:
         raise LookupError
 
-    state = State(NOW_MS - HOUR, {"a": Thing(NOW_MS - HOUR)})
+    state = WatchState(NOW_MS - HOUR, {"a": Thing(NOW_MS - HOUR)})
     lake = Lake(state, {})
     function._lake = lake  # type: ignore[attr-defined]  # what a module has
     function._sns = SimpleNamespace(publish=refuse)  # type: ignore[attr-defined]

@@ -19,11 +19,11 @@ from device.readings.check import ReadingCheck
 from device.readings.csv_rows import CsvOptions, CsvRows
 from device.readings.sources import Payload
 from ops.contract.infer import infer
-from ops.contract.inference import Sample, Unclear, propose
+from ops.contract.inference import FieldValues, Unclear, propose
 
 
 def proposed(readings: list[Any]) -> tuple[Contract, list[str]]:
-    sample, notes = Sample(), list[str]()
+    sample, notes = FieldValues(), list[str]()
     for reading in readings:
         sample.add(reading)
     return parse("test", json.dumps(propose(sample, notes.append))), notes

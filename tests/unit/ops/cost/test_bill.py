@@ -10,14 +10,14 @@ from aws_lambda_powertools.metrics import Metrics
 
 from device.delivery import prices
 from ops.cost import bill
-from ops.cost.deployment import Deployment, Function, read
+from ops.cost.deployment import Deployment, FunctionSettings, read
 from ops.cost.traffic import Traffic
 from telemetry_parser.events import ParsedObject
 from telemetry_parser.parser import ParseResult
-from telemetry_parser.report import PowertoolsReport as ParserReport
+from telemetry_parser.report import PowertoolsReport
 from telemetry_rebuild.manifest import Manifest, Version
 from telemetry_rebuild.rebuild import Rebuilt
-from telemetry_rebuild.report import PowertoolsReport as RebuildReport
+from telemetry_rebuild.report import PowertoolsHistoryReport
 from tests.unit.ops.cost.templates import template
 
 BASIC = "$aws/rules/dev_telemetry/dt/dev/thing-000000/telemetry"
@@ -92,7 +92,7 @@ def test_athena_rounds_up_to_a_megabyte() -> None:
 
 def test_lambda_costs_what_the_price_list_says_of_100_000_requests() -> None:
     # 100,000 requests of 512 MB and 350 ms on Arm: 17,500 GB-seconds, $0.23, and $0.02.
-    requests, compute = bill._lambda("parser", Function(0.5, 0.0), 100_000, 35_000)
+    requests, compute = bill._lambda("parser", FunctionSettings(0.5, 0.0), 100_000, 35_000)
     assert requests.usd == pytest.approx(0.02)
     assert compute.quantity == 17_500
     assert compute.usd == pytest.approx(0.23, abs=0.005)
@@ -146,8 +146,8 @@ def test_x_ray_records_a_twentieth_of_what_comes_within_a_second() -> None:
 
 
 def test_more_memory_than_a_core_needs_costs_more_and_is_no_faster() -> None:
-    larger = replace(DEPLOYMENT, parser=Function(2 * 1769 / 1024, 0.0))
-    exact = replace(DEPLOYMENT, parser=Function(1769 / 1024, 0.0))
+    larger = replace(DEPLOYMENT, parser=FunctionSettings(2 * 1769 / 1024, 0.0))
+    exact = replace(DEPLOYMENT, parser=FunctionSettings(1769 / 1024, 0.0))
     key = ("parser", "Lambda GB-seconds")
     one = traffic(1_000_000_000)
     assert usd(one, deployment=larger)[key] == pytest.approx(2 * usd(one, deployment=exact)[key])
@@ -155,7 +155,7 @@ def test_more_memory_than_a_core_needs_costs_more_and_is_no_faster() -> None:
 
 def test_the_search_for_silent_devices_is_paid_for_only_if_it_is_deployed() -> None:
     assert DEPLOYMENT.silence is None
-    with_it = replace(DEPLOYMENT, silence=Function(1769 / 1024, 0.0))
+    with_it = replace(DEPLOYMENT, silence=FunctionSettings(1769 / 1024, 0.0))
     before, after = usd(traffic(1)), usd(traffic(1), deployment=with_it)
     more = {key: after[key] for key in after if key not in before}
     assert {hop for hop, _ in more} == {"silent devices"}
@@ -194,7 +194,7 @@ def test_the_parser_writes_as_many_metrics_and_logs_no_more_than_the_bill_has(
     )
     logger, metrics = Logger(service="cost-parser"), Metrics(namespace="n", service="cost-parser")
     logger.setLevel(logging.INFO)
-    ParserReport(logger, metrics).parsed(
+    PowertoolsReport(logger, metrics).parsed(
         ParsedObject(
             result=result,
             raw_bucket="telemetry-dev-storageraw7e344c76-abcdefghijkl",
@@ -219,7 +219,9 @@ def test_the_rebuild_writes_as_many_metrics_and_logs_no_more_than_the_bill_has(
     )
     logger, metrics = Logger(service="cost-rebuild"), Metrics(namespace="n", service="cost-rebuild")
     logger.setLevel(logging.INFO)
-    RebuildReport(logger, metrics).rebuilt(Rebuilt(manifest=manifest, unchanged=False, seconds=1.0))
+    PowertoolsHistoryReport(logger, metrics).rebuilt(
+        Rebuilt(manifest=manifest, unchanged=False, seconds=1.0)
+    )
     _check_report(capsys, bill.REBUILD_METRICS, bill.REBUILD_LOG_BYTES)
 
 

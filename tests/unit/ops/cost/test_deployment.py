@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops.cost.deployment import Function, TemplateError, load, read, synthesize
+from ops.cost.deployment import FunctionSettings, TemplateError, load, read, synthesize
 from tests.unit.ops.cost.templates import template
 
 
@@ -15,8 +15,8 @@ def test_reads_the_settings_of_the_channel() -> None:
     found = read(template(("telemetry", "events")), "dev", "events")
     assert (found.buffering_seconds, found.buffering_bytes) == (60, 64 * 1024**2)
     assert (found.rules, found.channels, found.pollers, found.actions) == (2, 2, 2, 1)
-    assert found.parser == Function(1.0, 0.0)
-    assert found.rebuild == Function(2.0, 9.5)
+    assert found.parser == FunctionSettings(1.0, 0.0)
+    assert found.rebuild == FunctionSettings(2.0, 9.5)
     assert (found.raw_days, found.parsed_days, found.daily_days) == (90, 60, 120)
 
 
@@ -25,8 +25,8 @@ def test_each_function_is_found_by_its_own_handler() -> None:
     silence = {"Handler": "telemetry_rebuild.silence_handler.handler", "MemorySize": 512}
     first = {"Silence": {"Type": "AWS::Lambda::Function", "Properties": silence}}
     found = read({**more, "Resources": {**first, **more["Resources"]}}, "dev", "telemetry")
-    assert found.silence == Function(0.5, 0.0)
-    assert found.rebuild == Function(2.0, 9.5)
+    assert found.silence == FunctionSettings(0.5, 0.0)
+    assert found.rebuild == FunctionSettings(2.0, 9.5)
     assert read(more, "dev", "telemetry").silence is None
 
 

@@ -16,7 +16,7 @@ from device.aws import AwsEnvironment
 from device.errors import ExitStatus
 from ops.status import __main__ as command
 from ops.status import gather
-from ops.status.model import Count, Queue, Reason
+from ops.status.model import Count, Queue, TopReason
 from tests.unit.device.fakes import ACCOUNT, REGION
 from tests.unit.ops.fakes import client_error
 
@@ -271,8 +271,8 @@ def test_the_top_reasons_are_counted_in_the_newest_rejected_objects(cloud: Aws) 
     cloud.s3.add(f"rejected/telemetry/{hour()}/3.ndjson.gz", 3, gzip.compress(good)[:-9])
     state = channel_of(cloud)
     assert state.reasons[:2] == (
-        Reason(4, "expected a number", "$.temperature"),
-        Reason(2, "expected UTF-8", None),
+        TopReason(4, "expected a number", "$.temperature"),
+        TopReason(2, "expected UTF-8", None),
     )
     assert state.reasons_sampled, "one object is damaged"
 
@@ -282,7 +282,7 @@ def test_only_so_many_rejected_objects_are_read(cloud: Aws) -> None:
     for number in range(8):
         cloud.s3.add(f"rejected/telemetry/{hour()}/{number}.ndjson.gz", number, line)
     state = channel_of(cloud)
-    assert state.reasons == (Reason(5, "r", None),)
+    assert state.reasons == (TopReason(5, "r", None),)
     assert state.reasons_sampled
 
 

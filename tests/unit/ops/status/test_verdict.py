@@ -12,17 +12,17 @@ from ops.status.model import (
     Alarm,
     Channel,
     Count,
-    Objects,
+    HopObjects,
     Queue,
-    Readings,
-    Reason,
+    ReadingCounts,
     Rebuild,
     Snapshot,
+    TopReason,
 )
 from ops.status.verdict import duration, problems
 
 NOW = datetime(2026, 11, 25, 10, 30, tzinfo=UTC)
-SOME = Objects(Count(3), NOW - timedelta(seconds=70))
+SOME = HopObjects(Count(3), NOW - timedelta(seconds=70))
 HEALTHY = Channel(
     name="telemetry",
     raw=SOME,
@@ -30,7 +30,7 @@ HEALTHY = Channel(
     trigger="11-22",
     trigger_state="Enabled",
     late=Count(0),
-    readings=Readings(Count(95), Count(5), "log"),
+    readings=ReadingCounts(Count(95), Count(5), "log"),
 )
 
 
@@ -69,13 +69,13 @@ TROUBLES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "rejected": (
         {
-            "readings": Readings(Count(94), Count(6), "metrics"),
-            "reasons": (Reason(6, "expected a number", "$.temperature"),),
+            "readings": ReadingCounts(Count(94), Count(6), "metrics"),
+            "reasons": (TopReason(6, "expected a number", "$.temperature"),),
         },
         "python -m ops.query --env dev --named reasons --channel telemetry",
     ),
     "unknown fields": (
-        {"readings": Readings(Count(9), Count(0), "log", ("co2",))},
+        {"readings": ReadingCounts(Count(9), Count(0), "log", ("co2",))},
         "python -m ops.raw --env dev --channel telemetry",
     ),
 }
@@ -87,7 +87,7 @@ def test_a_healthy_pipeline_has_no_problem_and_says_so_first() -> None:
 
 
 def test_a_silent_pipeline_is_healthy_and_says_that_it_is_silent() -> None:
-    silent = taken(replace(HEALTHY, raw=Objects(Count(0)), readings=None))
+    silent = taken(replace(HEALTHY, raw=HopObjects(Count(0)), readings=None))
     assert problems(silent) == []
     assert "No message arrived" in show.text(silent, []).splitlines()[0]
 
@@ -112,7 +112,7 @@ def test_late_objects_that_wait_nowhere_need_a_replay() -> None:
 
 
 def test_what_never_reached_the_raw_bucket_counts_wherever_it_is() -> None:
-    both = replace(HEALTHY, undelivered=SOME, failed=Objects(Count(1000, at_least=True), NOW))
+    both = replace(HEALTHY, undelivered=SOME, failed=HopObjects(Count(1000, at_least=True), NOW))
     texts = [problem.text for problem in problems(taken(both))]
     assert len(texts) == 2
     assert "3 objects" in texts[0]
@@ -136,10 +136,10 @@ def test_the_gravest_problem_comes_first() -> None:
 
 
 def test_an_event_in_the_queue_is_late_when_no_new_object_can_be_its_cause() -> None:
-    old = Objects(Count(0), NOW - timedelta(minutes=16))
+    old = HopObjects(Count(0), NOW - timedelta(minutes=16))
     waiting = replace(HEALTHY, raw=old, queue=Queue(4))
     assert [problem.kind for problem in problems(taken(waiting))] == ["late"]
-    fresh = replace(waiting, raw=Objects(Count(1), NOW - timedelta(minutes=14)))
+    fresh = replace(waiting, raw=HopObjects(Count(1), NOW - timedelta(minutes=14)))
     assert problems(taken(fresh)) == []
 
 
@@ -183,9 +183,9 @@ def test_the_text_shows_each_hop_and_no_control_character() -> None:
         HEALTHY,
         handed_on=Count(1200),
         rejected=SOME,
-        reasons=(Reason(5, "\x1b[2Jexpected", "$.a"),),
+        reasons=(TopReason(5, "\x1b[2Jexpected", "$.a"),),
         reasons_sampled=True,
-        readings=Readings(Count(95), Count(5, at_least=True), "log", ("co2\x07",)),
+        readings=ReadingCounts(Count(95), Count(5, at_least=True), "log", ("co2\x07",)),
     )
     text = show.text(taken(hostile, rebuild=rebuild(hours=48)), [])
     assert "\x1b" not in text
