@@ -67,7 +67,8 @@ class Lake:
     """The deployed stack, as an operator sees it."""
 
     environment: aws.AwsEnvironment
-    # Whole seconds, as S3's own times.
+    # When these tests began, in whole seconds as S3's own times: readings of earlier runs are left
+    # out.
     since: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     _bodies: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
@@ -91,12 +92,14 @@ class Lake:
         )
         return str(found)
 
-    def objects(self, output: str, prefix: str) -> dict[str, bytes]:
-        """The objects of these tests; those of earlier runs are left out."""
+    def objects(
+        self, output: str, prefix: str, *, since: datetime | None = None
+    ) -> dict[str, bytes]:
+        """The objects under ``prefix``, without those that were last written before ``since``."""
         s3, bucket = self.client("s3"), self.bucket(output)
         found = {}
         for entry in aws.listed(s3, "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix):
-            if entry["LastModified"] < self.since:
+            if since and entry["LastModified"] < since:
                 continue
             key, version = entry["Key"], (entry["Key"], entry["ETag"])
             # Parsing the same object again may remove one in between.
@@ -110,7 +113,7 @@ class Lake:
     def raw_lines(self, thing: str) -> list[dict[str, Any]]:
         return [
             envelope
-            for body in self.objects("RawBucket", f"raw/{CHANNEL}/").values()
+            for body in self.objects("RawBucket", f"raw/{CHANNEL}/", since=self.since).values()
             for envelope in map(json.loads, gzip.decompress(body).splitlines())
             if envelope["topic"].split("/")[2] == thing
         ]
@@ -118,7 +121,9 @@ class Lake:
     def rows(self, thing: str) -> list[dict[str, Any]]:
         return [
             row
-            for body in self.objects("ParsedBucket", f"parsed/{CHANNEL}/").values()
+            for body in self.objects(
+                "ParsedBucket", f"parsed/{CHANNEL}/", since=self.since
+            ).values()
             for row in _rows(body)
             if row["thing_name"] == thing
         ]
@@ -128,7 +133,9 @@ class Lake:
 
         return [
             line
-            for body in self.objects("ParsedBucket", f"rejected/{CHANNEL}/").values()
+            for body in self.objects(
+                "ParsedBucket", f"rejected/{CHANNEL}/", since=self.since
+            ).values()
             for line in map(json.loads, gzip.decompress(body).splitlines())
             if f"/{thing}/".encode() in base64.b64decode(line["line"])
         ]

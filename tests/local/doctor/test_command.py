@@ -53,16 +53,16 @@ def test_on_a_healthy_device_every_check_passes(
 
 
 def test_send_follows_a_reading_to_its_row(
-    lake: Lake, patient: Identity, diagnose: Diagnose
+    lake: Lake, device: Identity, diagnose: Diagnose
 ) -> None:
-    found = diagnose(patient, "--send")
+    found = diagnose(device, "--send")
     assert found.failed == []
     assert found.status == ExitStatus.OK
     hops = [finding for finding in found.findings if finding["stage"] == "probe"]
     assert [hop["check"] for hop in hops] == ["published", "raw", "parsed", "row"]
     seconds = [float(re.findall(r"after ([0-9.]+) s", hop["detail"])[0]) for hop in hops]
     assert seconds == sorted(seconds)
-    (row,) = lake.rows(patient.device.thing_name)
+    (row,) = lake.rows(device.device.thing_name)
     assert f"line {row['raw_line']} of {row['raw_key']}" in hops[-1]["detail"]
 
 
