@@ -114,8 +114,9 @@ class Lake:
         return [
             envelope
             for body in self.objects("RawBucket", f"raw/{CHANNEL}/", since=self.since).values()
-            for envelope in map(json.loads, gzip.decompress(body).splitlines())
-            if envelope["topic"].split("/")[2] == thing
+            for line in gzip.decompress(body).splitlines()
+            if f"/{thing}/".encode() in line  # other tests write lines that are no envelopes
+            if (envelope := json.loads(line))["topic"].split("/")[2] == thing
         ]
 
     def rows(self, thing: str) -> list[dict[str, Any]]:
@@ -170,6 +171,13 @@ def lake() -> Iterator[Lake]:
     """The stack stays up while any process of the tests uses it; its data stay."""
     with stack.in_use(lambda _: contextlib.nullcontext()):
         yield Lake(aws.session_for(ENVIRONMENT))
+
+
+@pytest.fixture(scope="module")
+def no_events_of_other_tests(lake: Lake) -> None:
+    """Tests of broken objects leave events with which the parser fails again and again."""
+    for queue in ("ParserFunctionQueue", "ParserFunctionDeadLetterQueue"):
+        lake.client("sqs").purge_queue(QueueUrl=lake.resource("AWS::SQS::Queue", queue))
 
 
 @pytest.fixture

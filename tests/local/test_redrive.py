@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from local.state import ENVIRONMENT
 from tests.local.conftest import CHANNEL, Lake, wait_until
 
@@ -15,6 +17,7 @@ KEY = f"raw/{CHANNEL}/dt=2026-01-02/hour=00/poison-of-a-test.ndjson.gz"
 WHOLE = gzip.compress(b"no envelope\n" * 1000, compresslevel=0)
 
 
+@pytest.mark.usefixtures("no_events_of_other_tests")
 def test_what_could_not_be_parsed_is_named_with_its_reason_and_goes_back_to_the_parser(
     lake: Lake, run_module: RunModule
 ) -> None:
