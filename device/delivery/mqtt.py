@@ -251,9 +251,8 @@ class Connection:
             code = done.result().puback.reason_code
         except AwsCrtError as error:
             if error.name == "AWS_ERROR_MQTT5_PACKET_VALIDATION":
-                return PublishResult(
-                    PublishOutcome.REFUSED, "the message is larger than the broker takes"
-                )
+                reason = "the message is larger than the broker takes"
+                return PublishResult(PublishOutcome.REFUSED, reason)
             if error.name == "AWS_ERROR_MQTT_TIMEOUT":
                 reason = f"no answer within {ACKNOWLEDGEMENT_TIMEOUT_SECONDS} s"
                 return PublishResult(PublishOutcome.UNKNOWN, reason)
@@ -261,17 +260,14 @@ class Connection:
         self._drops = 0
         if code is not None and code < 128:  # success, and "no matching subscribers"
             return ACKNOWLEDGED
-        return PublishResult(
-            PublishOutcome.REFUSED, reasons.in_words(code, reasons.PUBLISH_REASONS)
-        )
+        reason = reasons.in_words(code, reasons.PUBLISH_REASONS)
+        return PublishResult(PublishOutcome.REFUSED, reason)
 
     def _unanswered(self) -> PublishResult:
         """What becomes of a message that was in flight when the connection was lost for good."""
-        failure = self._failure
-        reason = str(failure or "the connection was closed")
-        return PublishResult(
-            PublishOutcome.UNKNOWN, reason, hung_up=isinstance(failure, ConnectionDropped)
-        )
+        reason = str(self._failure or "the connection was closed")
+        hung_up = isinstance(self._failure, ConnectionDropped)
+        return PublishResult(PublishOutcome.UNKNOWN, reason, hung_up=hung_up)
 
     def _on_success(self, _: Any) -> None:
         if self._connected:  # the SDK sends again what was not acknowledged
@@ -329,6 +325,7 @@ class Connection:
                 return
             self._failure = failure
         self._decided.set()
-        client = self._client
-        if client is not None:  # completes every pending message, and ends reconnecting
+        if (
+            client := self._client
+        ) is not None:  # completes every pending message, and ends reconnecting
             client.stop()

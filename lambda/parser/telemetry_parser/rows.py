@@ -15,7 +15,7 @@ from telemetry_parser.message import Envelope, Origin
 from telemetry_parser.parquet import arrow_schema, column, fields_of
 
 # So many readings are Python objects at a time; the processor's caches hold about as many.
-_BATCH_ROWS = 1024
+_BATCH_ROWS = 2048
 _BATCH_PAYLOAD_BYTES = 4 * 1024 * 1024
 
 
