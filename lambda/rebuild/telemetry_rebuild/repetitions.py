@@ -38,7 +38,7 @@ class Repetitions:
         ``batch`` has the columns ``follows``, which says whether a row has the thing and the time
         of the row before, and ``hash``, which is the same for the same values.
         """
-        follows: list[bool | None] = batch.column("follows").to_pylist()
+        follows: list[bool | None] = list(batch.column("follows").to_pylist())
         suspects = self._suspects(batch, follows) if True in follows else []
         if not follows[-1]:
             self._seen = {}
@@ -52,7 +52,7 @@ class Repetitions:
 
     def _suspects(self, batch: RecordBatch, follows: list[bool | None]) -> list[tuple[_Place, int]]:
         """Rows whose hash occurred before at the same thing and time, with the first such row."""
-        hashes: list[int] = batch.column("hash").to_pylist()
+        hashes: list[int] = list(batch.column("hash").to_pylist())
         suspects = []
         index = last = -2
         while (index := _next_true(follows, max(index, -1) + 1)) >= 0:
