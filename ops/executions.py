@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import click
-
 from contracts import names
-from device import aws, cli
+from device import aws
 from device.aws import AwsEnvironment
 from device.errors import AwsError, ExitStatus
+from ops import times
 
 HOUR = timedelta(hours=1)
 
@@ -159,10 +158,7 @@ def whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     Raises:
         click.UsageError: The time does not end after its start.
     """
-    if start >= end:
-        raise click.UsageError(
-            f"expected --from before --to, got {cli.utc(start)} and {cli.utc(end)}"
-        )
+    start, end = times.span(start, end, end)
     return _floor(start), _floor(end + HOUR - timedelta.resolution)
 
 

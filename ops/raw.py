@@ -16,17 +16,14 @@ s3:GetObject.
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from device import aws, cli, streams
-from ops import raw_lines, raw_objects
+from ops import raw_lines, raw_objects, times
 from ops.raw_objects import DamagedObject, RawObject
-from ops.times import Moment
-
-_RECENT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +88,7 @@ def _thing_names(
 )
 @cli.environment_option()
 @cli.channel_option("Contract (channel) of the messages.")
-@click.option(
-    "--from",
-    "start",
-    type=Moment(),
-    metavar="TIME",
-    help="Earliest arrival, UTC; the default is one hour before --to.",
-)
-@click.option(
-    "--to",
-    "end",
-    type=Moment(),
-    metavar="TIME",
-    help="Latest arrival, exclusive; the default is now.",
-)
+@times.span_options(required=False)
 @click.option(
     "--thing",
     "things",
@@ -124,12 +108,7 @@ def main(
     output_format: str,  # noqa: ARG001  # there is only one
 ) -> None:
     """Print the messages of one channel and time."""
-    end = end or datetime.now(UTC)
-    start = start or end - _RECENT
-    if start >= end:
-        raise click.UsageError(
-            f"expected --from before --to, got {cli.utc(start)} and {cli.utc(end)}"
-        )
+    start, end = times.span(start, end, datetime.now(UTC))
     opened = aws.session_for(environment)
     bucket = raw_objects.bucket_of(opened)
     s3 = opened.client("s3")

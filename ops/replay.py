@@ -31,12 +31,11 @@ from device import aws, cli
 from device.aws import AwsEnvironment
 from device.delivery import prices
 from device.errors import AwsError, ExitStatus
-from ops import executions, raw_objects
+from ops import executions, raw_objects, times
 from ops.doctor.findings import Skipped
 from ops.executions import HOUR, FailedHour, HistoryMachine
 from ops.raw_objects import RawObject
 from ops.redrive import deployed_pipeline
-from ops.times import Moment
 
 # What the parser and the rebuild read per second and core, of gzip: little, so as not to promise
 # too much. ``make bench`` measures it.
@@ -205,12 +204,7 @@ def _show_more(show: Callable[[int], None], before: int, done: int) -> None:
 )
 @cli.environment_option()
 @cli.channel_option("Contract (channel) whose tables are made again.")
-@click.option(
-    "--from", "start", type=Moment(), metavar="TIME", required=True, help="First arrival, UTC."
-)
-@click.option(
-    "--to", "end", type=Moment(), metavar="TIME", required=True, help="Last arrival, exclusive."
-)
+@times.span_options(required=True)
 @click.option("--force", is_flag=True, help="Also rebuild hours in which nothing has changed.")
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask; hours that failed are not started again.")

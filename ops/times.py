@@ -2,10 +2,15 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import click
+
+from device import cli
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_DEFAULT = timedelta(hours=1)
 
 
 class Moment(click.ParamType[datetime]):
@@ -28,6 +33,38 @@ class Moment(click.ParamType[datetime]):
                 parameter,
                 context,
             )
+
+
+def span_options(*, required: bool) -> Callable[[_Command], _Command]:
+    """The options ``--from`` and ``--to``; pass ``start`` and ``end`` to ``span``."""
+    from_help, to_help = "Earliest arrival, UTC", "Latest arrival, exclusive"
+    if not required:
+        from_help += "; the default is one hour before --to"
+        to_help += "; the default is now"
+
+    def decorate(command: _Command) -> _Command:
+        for option, name, text in (("--to", "end", to_help), ("--from", "start", from_help)):
+            command = click.option(
+                option, name, type=Moment(), metavar="TIME", required=required, help=f"{text}."
+            )(command)
+        return command
+
+    return decorate
+
+
+def span(start: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """The time from ``start``, by default an hour before its end, to ``end``, by default ``now``.
+
+    Raises:
+        click.UsageError: It does not end after its start.
+    """
+    end = end or now
+    start = start or end - _DEFAULT
+    if start >= end:
+        raise click.UsageError(
+            f"expected --from before --to, got {cli.utc(start)} and {cli.utc(end)}"
+        )
+    return start, end
 
 
 def milliseconds(moment: datetime) -> str:

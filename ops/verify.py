@@ -31,8 +31,7 @@ import contracts
 from contracts import Contract, time_field
 from device import aws, cli
 from device.errors import ExitStatus
-from ops import executions
-from ops.times import Moment
+from ops import executions, times
 from telemetry_rebuild import manifest as manifests
 from telemetry_rebuild.hours import Hour
 from telemetry_rebuild.manifest import ListedObject, Manifest, Output
@@ -248,12 +247,7 @@ class Gaps:
 )
 @cli.environment_option()
 @cli.channel_option("Contract (channel) whose history is checked.")
-@click.option(
-    "--from", "start", type=Moment(), metavar="TIME", required=True, help="First arrival, UTC."
-)
-@click.option(
-    "--to", "end", type=Moment(), metavar="TIME", required=True, help="Last arrival, exclusive."
-)
+@times.span_options(required=True)
 @cli.format_option("text", "json")
 def main(
     *, environment: str, channel: str, start: datetime, end: datetime, output_format: str

@@ -1,6 +1,6 @@
 """Read what passes a hop: messages, rows and rejected readings. Pure.
 
-A device's message may hold anything; whatever it is, it becomes one ``Tapped``.
+A device's message may hold anything. Each message becomes one ``Tapped``, a bad one too.
 """
 
 import base64

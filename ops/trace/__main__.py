@@ -18,7 +18,7 @@ manifests/*; lambda:ListEventSourceMappings and GetFunctionConfiguration; logs:F
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -29,7 +29,7 @@ import contracts
 from device import aws, cli
 from device.aws import AwsEnvironment
 from device.errors import AwsError, ExitStatus
-from ops import raw_objects
+from ops import raw_objects, times
 from ops.doctor.deployed import Deployed
 from ops.raw_objects import DamagedObject, RawObject
 from ops.times import Moment
@@ -37,7 +37,6 @@ from ops.trace import search, show
 from ops.trace.hops import Trace
 from ops.trace.search import NEAR, Place, Search
 
-_RECENT = timedelta(hours=1)
 _MOST_OBJECTS = 500
 _RAW_KEY = re.compile(r"raw/([a-z][a-z0-9_]*)/dt=\d{4}-\d\d-\d\d/hour=\d\d/[^/]+")
 
@@ -70,13 +69,7 @@ class WantedMessage:
         start, end = self.start, self.end
         if self.at is not None:
             start, end = start or self.at - NEAR, end or self.at + NEAR
-        end = end or now
-        start = start or end - _RECENT
-        if start >= end:
-            raise click.UsageError(
-                f"expected --from before --to, got {cli.utc(start)} and {cli.utc(end)}"
-            )
-        return start, end
+        return times.span(start, end, now)
 
     def check(self) -> None:
         """Check that exactly one way of naming the message is given, and whole.
@@ -132,20 +125,7 @@ def _raw_key(_context: click.Context, _parameter: click.Parameter, value: str | 
     "--thing", metavar="THING", callback=cli.thing_name, help="The thing that sent the message."
 )
 @click.option("--at", type=Moment(), metavar="TIME", help="When the message arrived, UTC.")
-@click.option(
-    "--from",
-    "start",
-    type=Moment(),
-    metavar="TIME",
-    help="Earliest arrival to search, UTC; the default is one hour before --to.",
-)
-@click.option(
-    "--to",
-    "end",
-    type=Moment(),
-    metavar="TIME",
-    help="Latest arrival to search, exclusive; the default is now.",
-)
+@times.span_options(required=False)
 @click.option(
     "--most",
     type=click.IntRange(min=1),

@@ -10,6 +10,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from stacks.helpers.python_function import python_function
+from stacks.helpers.service_metric import service_metric
 
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 _VISIBILITY_TIMEOUTS = 6
@@ -128,9 +129,4 @@ class ParserFunction(Construct):
 
     def metric(self, name: str) -> cloudwatch.Metric:
         """The sum of a metric that the function writes (``telemetry_parser.report``)."""
-        return cloudwatch.Metric(
-            namespace=self._metrics["namespace"],
-            metric_name=name,
-            dimensions_map={"service": self._metrics["service"]},
-            statistic="Sum",
-        )
+        return service_metric(name, self._metrics)

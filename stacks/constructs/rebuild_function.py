@@ -10,6 +10,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from stacks.helpers.python_function import python_function
+from stacks.helpers.service_metric import service_metric
 
 # What a sort writes to disk is bounded by what the largest function storage holds.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-ephemeral-storage.html
@@ -104,9 +105,4 @@ class RebuildFunction(Construct):
 
     def metric(self, name: str) -> cloudwatch.Metric:
         """The sum of a metric of this service (``telemetry_rebuild.report``)."""
-        return cloudwatch.Metric(
-            namespace=self._metrics["namespace"],
-            metric_name=name,
-            dimensions_map={"service": self._metrics["service"]},
-            statistic="Sum",
-        )
+        return service_metric(name, self._metrics)

@@ -85,9 +85,12 @@ class ReadingDecoder:
         self._raw = msgspec.json.Decoder(msgspec.Raw)
         self._raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 
-    def decode_singles(self, payloads: Sequence[bytes]) -> list[Any]:
-        """Return for each payload its reading, or None if it is not one reading that fits."""
-        if sum(map(len, payloads)) > self._surely_within:
+    def decode_singles(self, payloads: Sequence[bytes], *, size: int) -> list[Any]:
+        """Return for each payload its reading, or None if it is not one reading that fits.
+
+        ``size`` is that of all payloads.
+        """
+        if size > self._surely_within:
             return [None] * len(payloads)
         return decode_all(self._one, payloads, None)
 

@@ -189,7 +189,8 @@ class _Run:
             The places of the other lines in the block.
         """
         payloads = [envelope.payload for envelope in envelopes]
-        readings = self._decoder.decode_singles(payloads)
+        size = sum(map(len, payloads))
+        readings = self._decoder.decode_singles(payloads, size=size)
         topics = [envelope.topic for envelope in envelopes]
         origins = list(map(self._origins.__getitem__, topics))
         arrivals = [envelope.received_at for envelope in envelopes]
@@ -198,13 +199,13 @@ class _Run:
         if not (all(readings) and all(origins)):
             pairs = enumerate(zip(readings, origins, strict=True))
             others = [place for place, (reading, origin) in pairs if not (reading and origin)]
+            size -= sum(len(payloads[place]) for place in others)
             for values in (payloads, readings, origins, arrivals, numbers):
                 for place in reversed(others):
                     del values[place]
         if readings:
             for payload in payloads[-self.messages_parsed % ONE_IN :: ONE_IN]:
                 self.unknown_fields.sample(payload)
-            size = sum(map(len, payloads))
             self._count(len(readings), len(readings), size)
             known = cast("list[Origin]", origins)  # since all of them are true
             self.rows.add_singles(readings, known, arrivals, numbers, size=size)

@@ -74,8 +74,8 @@ def _mutants() -> Iterator[tuple[str, object, str, Any]]:  # noqa: PLR0915  # a 
     add_singles, add_message = rows.Rows.add_singles, rows.Rows.add_message
     column = parquet.column
 
-    def one_for_all(self: Any, payloads: Sequence[bytes]) -> list[Any]:
-        made = decode_singles(self, payloads)
+    def one_for_all(self: Any, payloads: Sequence[bytes], *, size: int) -> list[Any]:
+        made = decode_singles(self, payloads, size=size)
         return [one and next(filter(None, made)) for one in made]
 
     def drop_last(self: Any, items: Iterable[bytes], most: int) -> decoder.Readings:
